@@ -1,0 +1,1 @@
+"""Order of the stages, and the command line."""

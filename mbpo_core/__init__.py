@@ -1,0 +1,1 @@
+"""The method: scores, attack, objectives and training on plain values and tensors."""

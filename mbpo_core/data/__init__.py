@@ -1,0 +1,1 @@
+"""Reading of conversations and images into samples."""

@@ -1,0 +1,1 @@
+"""Benchmarks and the statistics that go with them."""

@@ -1,0 +1,1 @@
+"""Miners: how a negative image is made."""

@@ -1,0 +1,1 @@
+"""The policy adapter for Qwen2-VL and Qwen2.5-VL."""

@@ -1,0 +1,1 @@
+"""Objectives: how a ranked group becomes a loss."""

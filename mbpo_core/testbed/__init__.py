@@ -1,0 +1,1 @@
+"""The embedded world: scenes, questions and a tiny Qwen2-VL that trusts its prior."""

@@ -1,0 +1,1 @@
+"""The artifact store: Parquet parts, manifests, the DuckDB catalogue."""

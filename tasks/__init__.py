@@ -1,0 +1,1 @@
+"""Stages: the only place where method and storage meet."""
