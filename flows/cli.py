@@ -204,9 +204,9 @@ def list_artifacts(root: Root = ROOT) -> None:
     """List all versions of all artifacts."""
     table = Table("artifact", "table", "rows", "MB", "made", "recipe", "refused")
     for ref, manifest in ArtifactStore(root).refs():
-        main = manifest.main_table
+        main = manifest.artifact
         table.add_row(
-            ref.short, main, str(manifest.rows(main)), f"{manifest.bytes / 1e6:.2f}",
+            ref.short, main, str(manifest.rows), f"{manifest.bytes / 1e6:.2f}",
             manifest.created_at[:19], manifest.recipe, str(sum(manifest.reasons.values())),
         )  # fmt: skip
     out.print(table)
@@ -228,7 +228,7 @@ def show(
         facts.pop(hidden, None)
     out.print_json(json.dumps(facts, default=str))
     out.print(f"folder: {store.path(found).absolute()}", markup=False)
-    for row in store.table(found, manifest.main_table).slice(0, rows).to_pylist():
+    for row in store.table(found, manifest.artifact).slice(0, rows).to_pylist():
         out.print({name: _cell(value) for name, value in row.items()}, markup=False)
 
 

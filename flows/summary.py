@@ -22,11 +22,11 @@ def results_table(root: Path, width: int = 110) -> str:
     made = Table("stage", "artifact", "rows", "MB", "refused", title=f"{run.recipe}: artifacts")
     for stage, ref in run.stages.items():
         manifest = store.manifest(ref)
-        main = manifest.main_table
+        main = manifest.artifact
         made.add_row(
             stage,
             f"{main}  {ref.short}",
-            str(manifest.rows(main)),
+            str(manifest.rows),
             f"{manifest.bytes / 1e6:.1f}",
             ", ".join(f"{count} {why}" for why, count in sorted(manifest.reasons.items())) or "-",
         )

@@ -130,7 +130,7 @@ class PGDMiner(Frozen):
     iterate: Literal["last", "best"] = "last"
     batch_tokens: int = Field(4096, ge=1)
     shard_rows: int = Field(64, ge=1)
-    noise_floor: float = Field(0.05, ge=0)
+    noise_floor: float = Field(0.1, gt=0)
     """Nats: below it the way to the blank image is no measure (assumed)."""
 
 

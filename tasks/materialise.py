@@ -6,11 +6,12 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mbpo_core.config import Recipe
 from storage.catalog import rebuild_catalog
+from storage.identity import Identity
 from storage.refs import ArtifactRef
 from storage.runs import Run
 from storage.store import ArtifactStore
@@ -64,7 +65,7 @@ def materialise(
             if refresh:
                 store.discard_staging(stage.name, job.key)
             missing = _compute(stage, job, pool, progress, run_shards or pool.run_all)
-            found = _commit(stage, job, identity.to_dict(), run, time.monotonic() - started)
+            found = _commit(stage, job, identity, run, time.monotonic() - started)
         run.record(stage.name, found)
     rebuild_catalog(store)
     seconds = time.monotonic() - started
@@ -98,15 +99,15 @@ def _compute(
 
 
 def _commit(
-    stage: Stage, job: Job, identity: dict[str, Any], run: Run, seconds: float
+    stage: Stage, job: Job, identity: Identity, run: Run, seconds: float
 ) -> ArtifactRef:
     revision, dirty = code_revision()
     return job.store.commit(
         stage.name,
         job.key,
-        shards=range(stage.shards(job) + stage.finishing),
+        shards=list(range(stage.shards(job) + stage.finishing)),
         tables=stage.tables,
-        coverage=stage.coverage(replace(job)),
+        coverage=stage.coverage(job),
         identity=identity,
         inputs=dict(job.inputs),
         recipe=job.recipe.name,
@@ -114,6 +115,7 @@ def _commit(
         code_revision=revision,
         code_dirty=dirty,
         wall_seconds=seconds,
+        device=", ".join(sorted(set(job.runtime.slots()))),
     )
 
 

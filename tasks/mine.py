@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pyarrow as pa
 
 from mbpo_core.config import Model, Recipe
-from mbpo_core.mining.pgd import PGD, AttackQuery, mine_pgd
-from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.mining.attack import mine_pgd
+from mbpo_core.mining.pgd import PGD
+from mbpo_core.mining.protocol import OK, MinedImage
+from mbpo_core.models.protocol import PromptedResponse
 from storage.store import Coverage
 from storage.tables import IMAGE, TableSpec
 from tasks.models import open_policy
-from tasks.packs import run_packs
-from tasks.rows import chunk, fetch, pixels, read
+from tasks.queries import COLUMNS, prompted_all, run_rows
+from tasks.rows import chunk, fetch, read
 from tasks.stage import Job, ShardRows, Stage, slices
 
 NEGATIVES = TableSpec(
@@ -26,11 +29,11 @@ NEGATIVES = TableSpec(
             ("logp_trace", pa.list_(pa.float64())),
             ("logp_clean", pa.float64()),
             ("logp_negative", pa.float64()),
-            ("logp_reloaded", pa.float64()),
+            ("logp_reread", pa.float64()),
             ("logp_blank", pa.float64()),
-            ("n_tokens", pa.int32()),
-            ("linf", pa.int32()),
-            ("iterate", pa.int32()),
+            ("best_step", pa.int32()),
+            ("linf", pa.float64()),
+            ("retried", pa.bool_()),
             ("recovered", pa.float64()),
             ("recovered_reason", pa.string()),
             ("reason", pa.string()),
@@ -38,6 +41,10 @@ NEGATIVES = TableSpec(
     ),
     image_columns=("image",),
 )
+_FIGURES = (
+    "sample_id", "logp_clean", "logp_negative", "logp_reread", "logp_blank", "best_step", "linf",
+    "retried", "recovered", "recovered_reason",
+)  # fmt: skip
 
 
 class Mine(Stage):
@@ -60,21 +67,15 @@ class Mine(Stage):
         """Attack the images of one run of samples."""
         config = job.recipe.mine
         ids = chunk(chosen_ids(job), config.shard_rows, shard)
-        samples = fetch(
-            job.store, job.inputs["ingest"], "samples", ids,
-            ["sample_id", "image", "height", "width", "question", "response"],
-        )  # fmt: skip
+        samples = fetch(job.store, job.inputs["ingest"], "samples", ids, COLUMNS)
         policy = open_policy(job.recipe.attacked or job.recipe.policy, job.device)
         attack = PGD(config.epsilon, config.step_size, config.steps, config.iterate)
-        rows = [_query(policy, samples[sample_id]) for sample_id in ids]
-        mined, splits = run_packs(
-            rows,
-            [row["length"] for row in rows],
-            config.batch_tokens,
-            lambda pack: _mine(policy, attack, pack, config.noise_floor),
-            lambda row: {"sample_id": row["sample_id"], "reason": "out_of_memory"},
-        )
-        return ShardRows({"negatives": mined}, facts={"packs_split": splits})
+
+        def mine(pack: list[PromptedResponse]) -> list[dict[str, Any]]:
+            return [_row(m) for m in mine_pgd(policy, pack, attack, noise_floor=config.noise_floor)]
+
+        rows, splits = run_rows(prompted_all(policy, ids, samples), config.batch_tokens, mine)
+        return ShardRows({"negatives": rows}, facts={"packs_split": splits})
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every selected sample has one row."""
@@ -87,40 +88,12 @@ def chosen_ids(job: Job) -> list[str]:
     return [row["sample_id"] for row in rows if row["chosen"]]
 
 
-def _query(policy: QwenVL, sample: dict[str, Any]) -> dict[str, Any]:
-    prompt = policy.prompt_ids(sample["question"], sample["height"], sample["width"])
-    response = policy.response_ids(sample["response"])
-    return sample | {
-        "prompt": prompt,
-        "response_ids": response,
-        "length": len(prompt) + len(response),
-    }
-
-
-def _mine(
-    policy: QwenVL, attack: PGD, pack: list[dict[str, Any]], noise_floor: float
-) -> list[dict[str, Any]]:
-    queries = [
-        AttackQuery(row["prompt"], row["response_ids"], pixels(row["image"])) for row in pack
-    ]
-    rows = []
-    for row, mined in zip(pack, mine_pgd(policy, queries, attack, noise_floor), strict=True):
-        rows.append(
-            {
-                "sample_id": row["sample_id"],
-                "negative_id": mined.image_id,
-                "image": {"bytes": mined.png, "path": f"{mined.image_id}.png"},
-                "logp_trace": mined.logp_trace,
-                "logp_clean": mined.logp_clean,
-                "logp_negative": mined.logp_negative,
-                "logp_reloaded": mined.logp_reloaded,
-                "logp_blank": mined.logp_blank,
-                "n_tokens": len(row["response_ids"]),
-                "linf": mined.linf,
-                "iterate": mined.iterate,
-                "recovered": mined.recovered,
-                "recovered_reason": mined.recovered_reason,
-                "reason": mined.reason,
-            }
-        )
-    return rows
+def _row(mined: MinedImage) -> dict[str, Any]:
+    row = {name: getattr(mined, name) for name in _FIGURES}
+    row["logp_trace"] = list(mined.logp_trace)
+    row["reason"] = None if mined.status == OK else mined.status
+    if mined.png is not None:
+        name = hashlib.sha256(mined.png).hexdigest()[:24]
+        row["negative_id"] = name
+        row["image"] = {"bytes": mined.png, "path": f"{name}.png"}
+    return row

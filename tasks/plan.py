@@ -53,7 +53,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> list[Planned]:
             if found is not None:
                 manifest = store.manifest(found)
                 refs[name] = found
-                rows[name] = manifest.rows(manifest.main_table)
+                rows[name] = manifest.rows
                 planned.append(Planned(name, "hit", (found.short,), rows[name], 0.0, manifest.bytes))
                 continue
             state, why = "miss", _why(store, stage, identity)
@@ -96,18 +96,14 @@ def _estimate(
     store: ArtifactStore, stage: Stage, recipe: Recipe, rows: int | None
 ) -> tuple[float | None, int | None]:
     """Return seconds and bytes, scaled by rows from the latest version with the same models."""
-    models = {role: _id(value) for role, value in stage.models_identity(recipe).items()}
+    models = stage.model_identities(recipe)
     for _, manifest in reversed(store.refs(stage.name)):
         if manifest.identity.get("models", {}) == models and rows is not None:
             return _scaled(manifest, rows)
     return None, None
 
 
-def _id(value: str) -> str:
-    return value
-
-
 def _scaled(manifest: Manifest, rows: int) -> tuple[float, int]:
-    made = max(manifest.rows(manifest.main_table), 1)
+    made = max(manifest.rows, 1)
     seconds = sum(shard.get("seconds", 0.0) for shard in manifest.shards)
     return seconds * rows / made, round(manifest.bytes * rows / made)

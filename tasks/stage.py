@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from storage.codehash import code_closure
 from storage.identity import Identity
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore, Coverage
-from storage.tables import TableSpec
+from storage.tables import TableSpec, schema_text
 from tasks.models import model_identity
 from tasks.runtime import Runtime
 
@@ -73,6 +73,10 @@ class Stage(ABC):
         """Return the models that the stage runs, by role."""
         return {}
 
+    def model_identities(self, recipe: Recipe) -> dict[str, str]:
+        """Return what tells the stage's models apart, by role."""
+        return {role: model_identity(model) for role, model in self.models(recipe).items()}
+
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return content hashes of inputs that stand outside of the store."""
         return {}
@@ -101,10 +105,10 @@ class Stage(ABC):
         return Identity(
             stage=self.name,
             version=self.version,
-            schema="\n".join(f"{spec.name}: {spec.schema.remove_metadata()}" for spec in self.tables),
+            schema=schema_text(self.tables),
             config=self.config(recipe),
             inputs=contents | self.external(recipe, runtime),
-            models={role: model_identity(m) for role, m in self.models(recipe).items()},
+            models=self.model_identities(recipe),
             code=code_closure(type(self).__module__, CODE_PACKAGES, CODE_EXCLUDED),
             libraries={name: importlib.metadata.version(name) for name in self.libraries},
         )

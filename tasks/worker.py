@@ -21,6 +21,7 @@ import torch
 from mbpo_core.config import Recipe
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
+from storage.tables import rows_to_table
 from tasks.registry import STAGES
 from tasks.runtime import Runtime
 from tasks.stage import Job, Stage
@@ -68,9 +69,12 @@ def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 3),
         "device": device_name(job.device),
     }
-    tables = {spec.name: spec.to_table(rows.tables[spec.name]) for spec in stage.tables
-              if spec.name in rows.tables}
-    job.store.write_shard(stage.name, job.key, shard, tables, rows.files, facts=facts)
+    tables = {
+        spec.name: rows_to_table(rows.tables[spec.name], spec)
+        for spec in stage.tables
+        if spec.name in rows.tables
+    }
+    job.store.write_shard(stage.name, job.key, shard, tables, rows.files, facts)
     return facts
 
 
