@@ -154,16 +154,21 @@ def show_plan(
         for step in plan(what, _runtime(root)):
             table.add_row(step.stage, step.state, *_amounts(step), "\n".join(step.why[:6]))
         out.print(table)
-        out.print("time: of one worker, from the latest version with the same models; "
-                  "? = nothing measured yet, a pilot (run --limit 32) tells")  # fmt: skip
+        out.print("time: on one worker, as measured on the latest version with the same models; "
+                  "~ counted from sizes; ? unknown: a pilot (run --limit 32) tells")  # fmt: skip
 
 
 def _amounts(step: Planned) -> tuple[str, str, str]:
     known = step.state == "hit"
+    about = "~" if step.cost.basis == "counted" else ""
     rows = "?" if step.rows is None else f"{'' if known else '<= '}{step.rows}"
-    time = "?" if step.seconds is None else f"{step.seconds:.0f} s"
-    size = "?" if step.bytes is None else f"{step.bytes / 1e6:.1f}"
+    time = "?" if step.cost.seconds is None else f"{about}{_duration(step.cost.seconds)}"
+    size = "?" if step.cost.bytes is None else f"{about}{step.cost.bytes / 1e6:.1f}"
     return rows, time, size
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
 
 
 @app.command()

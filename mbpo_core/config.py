@@ -56,6 +56,10 @@ class PretrainedModel(Frozen):
     """Commit of the hub repository; needed for a hub id, refused for a folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    parameters: float | None = Field(None, gt=0)
+    """Billions, for the estimates of `plan` only."""
+    vision_parameters: float | None = Field(None, gt=0)
+    """Billions of them in the vision tower."""
 
 
 Model = Annotated[EmbeddedModel | PretrainedModel, Field(discriminator="kind")]

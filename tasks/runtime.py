@@ -24,6 +24,8 @@ class Runtime(BaseModel):
     """A worker that is silent for longer is killed and its shard tried again."""
     train_launcher: tuple[str, ...] = ()
     """Words before `-m tasks.train_process`, as `("accelerate", "launch", "--use_fsdp")`."""
+    tflops: float = Field(200.0, gt=0)
+    """Sustained TFLOP/s of one device, for estimates where nothing was measured (assumed)."""
     fail: str | None = None
     """Drill: a shard that fails, as `mine/2`; used to practise recovery."""
 

@@ -21,13 +21,22 @@ from mbpo_core.config import (
 )
 
 QWEN2_VL_2B = PretrainedModel(
-    name="Qwen/Qwen2-VL-2B-Instruct", revision="895c3a49bc3fa70a340399125c650a463535e71c"
+    name="Qwen/Qwen2-VL-2B-Instruct",
+    revision="895c3a49bc3fa70a340399125c650a463535e71c",
+    parameters=2.209,
+    vision_parameters=0.665,
 )
 QWEN2_VL_7B = PretrainedModel(
-    name="Qwen/Qwen2-VL-7B-Instruct", revision="eed13092ef92e448dd6875b2a00151bd3f7db0ac"
+    name="Qwen/Qwen2-VL-7B-Instruct",
+    revision="eed13092ef92e448dd6875b2a00151bd3f7db0ac",
+    parameters=8.291,
+    vision_parameters=0.676,
 )
 QWEN2_5_VL_7B = PretrainedModel(
-    name="Qwen/Qwen2.5-VL-7B-Instruct", revision="cc594898137f460bfe9f0759e9844b3ce807cfb5"
+    name="Qwen/Qwen2.5-VL-7B-Instruct",
+    revision="cc594898137f460bfe9f0759e9844b3ce807cfb5",
+    parameters=8.292,
+    vision_parameters=0.677,
 )
 MMSEED = FileSource(path="data/mm_seed_no_evo_163k.json", image_root="data/images")
 
