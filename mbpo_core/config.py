@@ -7,9 +7,7 @@ that the authors name) or `assumed` (a sensible value without evidence).
 
 from __future__ import annotations
 
-import ast
 import json
-import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -26,8 +24,10 @@ class Frozen(BaseModel):
 def _fraction(value: Any) -> Any:
     """Read `"16/255"` as the number it writes."""
     if isinstance(value, str) and value.count("/") == 1:
-        above, below = value.split("/")
-        return operator.truediv(ast.literal_eval(above.strip()), ast.literal_eval(below.strip()))
+        above, below = (float(part) for part in value.split("/"))
+        if below == 0:
+            raise ValueError(f"division by zero in {value!r}")
+        return above / below
     return value
 
 
