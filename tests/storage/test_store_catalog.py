@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
@@ -35,9 +36,9 @@ def test_the_tables_say_what_the_manifests_say(store):
     )  # fmt: skip
     rebuild_catalog(store)
     manifest = store.manifest(ref)
-    row = (
-        query(store.root, "FROM artifacts WHERE key = ?", [ref.key]).to_arrow_table().to_pylist()[0]
-    )
+    result = query(store.root, "FROM artifacts WHERE key = ?", [ref.key])
+    names = [column[0] for column in result.description]
+    row = dict(zip(names, result.fetchone(), strict=True))
     assert row["created_at"].isoformat() == manifest.created_at.removesuffix("+00:00")
     expected = {
         "stage": "mine", "artifact": "negatives", "key": ref.key, "content": ref.content,
@@ -157,44 +158,58 @@ def test_an_open_reader_keeps_the_old_state_and_a_new_one_sees_the_new(store):
     assert [p.name for p in store.root.iterdir() if "catalog" in p.name] == [CATALOG_NAME]
 
 
-READER = """
-import sys, time, duckdb
-path, counts = sys.argv[1], []
-held = duckdb.connect(path, read_only=True)
-print("open", flush=True)
-while True:
+HELD = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1], read_only=True) as held:
+    print(held.execute("SELECT count(*) FROM artifacts").fetchone()[0], flush=True)
+    sys.stdin.readline()
+    print(held.execute("SELECT count(*) FROM artifacts").fetchone()[0], flush=True)
+    print(held.execute("SELECT count(*) FROM negatives").fetchone()[0], flush=True)
+"""
+
+FRESH = """
+import sys, duckdb
+path, last, counts = sys.argv[1], int(sys.argv[2]), [0]
+print("started", flush=True)
+while counts[-1] < last:
     with duckdb.connect(path, read_only=True) as fresh:
-        fresh.execute("SELECT count(*), count(t.step) FROM negatives n JOIN traces t USING (sample_id)")
-        joined = fresh.fetchone()
+        join = "FROM negatives n JOIN traces t USING (sample_id)"
+        joined = fresh.execute("SELECT count(*), count(t.step) " + join).fetchone()
         assert joined == (6, 6), joined
         counts.append(fresh.execute("SELECT count(*) FROM artifacts").fetchone()[0])
-    assert held.execute("SELECT count(*) FROM negatives").fetchone() == (6,)
-    if counts[-1] >= int(sys.argv[2]):
-        break
 assert counts == sorted(counts)
 print(len(counts))
 """
 
 
-def test_another_process_reads_with_plain_duckdb_while_the_store_commits(store):
-    build(store, {"steps": 0})
-    path, rounds = rebuild_catalog(store), 12
-    reader = subprocess.Popen(
-        [sys.executable, "-c", READER, str(path), str(rounds + 1)],
+@contextmanager
+def child(script, *arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        assert reader.stdout.readline() == "open\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_other_processes_read_with_plain_duckdb_while_the_store_commits(store):
+    build(store, {"steps": 0})
+    path, rounds = rebuild_catalog(store), 12
+    with child(HELD, path) as held, child(FRESH, path, rounds + 1) as fresh:
+        assert held.stdout.readline() == "1\n"
+        assert fresh.stdout.readline() == "started\n"
         for steps in range(1, rounds + 1):
             build(store, {"steps": steps})
             rebuild_catalog(store)
-        output, _ = reader.communicate(timeout=60)
-    finally:
-        reader.kill()
-    assert reader.returncode == 0
-    assert int(output) >= 3, "the reader hardly ran beside the writer"
+        assert int(fresh.communicate(timeout=60)[0]) >= 3, "hardly ran beside the writer"
+        assert held.communicate("go\n", timeout=60)[0] == "1\n6\n"
+        assert (held.returncode, fresh.returncode) == (0, 0)
 
 
 def test_run_records_keep_what_happened(store):
