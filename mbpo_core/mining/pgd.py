@@ -158,9 +158,9 @@ def pgd(
 
     Minimises `logp` of each sample over its own image (give `-logp` to raise it). `images` are
     uint8 `[3, H, W]`, of any sizes; `epsilons` overrides the radius per sample. The gradient is
-    taken of the images only. A value or gradient that is not finite is computed once more by `retry` (the
-    same function in float32) and, if that fails too, ends the sample with a status: it is never
-    replaced by zeros, and the other samples go on.
+    taken of the images only. A value or gradient that is not finite is computed once more by
+    `retry` (the same function in float32); if that fails too the sample ends with a status. It is
+    never replaced by zeros, and the other samples go on.
     Errors: ValueError for images that are not uint8 or lists of different lengths.
     Differs from the paper: radius, see `PGD.epsilon`; the state is 8-bit throughout.
     """

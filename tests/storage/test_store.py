@@ -196,7 +196,7 @@ def test_every_input_id_must_have_a_row(store):
     for collection in (wanted, set(wanted), pa.array(wanted), pa.chunked_array([wanted])):
         with pytest.raises(
             IncompleteArtifact,
-            match=r"7 input ids have no row in negatives\.sample_id: lost0, lost1, lost2, lost3, lost4, \.\.\.",
+            match=r"7 input ids have no row in negatives\.sample_id: lost0, .* lost4, \.\.\.",
         ):
             commit(store, coverage=[Coverage("negatives", "sample_id", collection)])
     with pytest.raises(IncompleteArtifact, match=r"no column negatives\.nope"):

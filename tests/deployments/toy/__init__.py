@@ -1,0 +1,1 @@
+"""A pipeline small enough to start server, runner and runs in a test."""
