@@ -90,7 +90,7 @@ class Evaluate(Stage):
         rows = items(job)[found.start : found.stop]
         folder = None
         if MODELS[which] == "trained":
-            folder = job.store.path(job.inputs["train"]) / "files" / "model"
+            folder = job.store.files(job.inputs["train"]) / "model"
         policy = open_policy(job.recipe.policy, job.device, folder)
         lengths = [_length(policy, item, config.max_new_tokens) for item in rows]
         answers, splits = run_packs(
@@ -106,8 +106,8 @@ class Evaluate(Stage):
         """Sum up the predictions of all shards."""
         questions = {item.question_id: item for item in items(job)}
         answers = []
-        for path in job.store.staged_parts(self.name, job.key, "predictions"):
-            for row in pq.read_table(path).to_pylist():
+        for shard in job.store.staged_shards(self.name, job.key):
+            for row in pq.read_table(shard.table("predictions")).to_pylist():
                 if row["reason"] is None:
                     fields = {name: row[name] for name in Score.__dataclass_fields__}
                     item = questions[row["question_id"]]
