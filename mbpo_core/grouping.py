@@ -28,6 +28,8 @@ class Candidate:
     """The image that the response is conditioned on when it is *scored*."""
     generated_from: str | None = None
     """The image that the response was *sampled from*; None where it was not sampled."""
+    token_ids: tuple[int, ...] | None = None
+    """The sampled ids, which are what is trained on; None where the response was not sampled."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _train(job: Job, work: Path) -> None:
     launcher = job.runtime.train_launcher or (sys.executable,)
     process = subprocess.Popen(
         [*launcher, "-m", "tasks.train_process", str(request)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     with process:
         assert process.stdout is not None
