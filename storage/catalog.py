@@ -206,15 +206,14 @@ def _latest(versions: list[_Version], runs: list[RunRecord]) -> dict[str, _Versi
 
 def _create_view(connection: duckdb.DuckDBPyConnection, view: str, glob: str) -> None:
     sql = Template(_sql("view_one")).substitute(view=_name(view), paths=_texts([glob]))
-    connection.execute(sql)
+    _execute_view(connection, view, sql)
 
 
 def _create_view_of_all(
     connection: duckdb.DuckDBPyConnection, table: str, globs: list[str]
 ) -> None:
-    columns = connection.execute(f"DESCRIBE {_name(table)}").fetchall()
     # A stage's own columns of these names keep them.
-    taken = {column[0].lower() for column in columns} & {"key", "content"}
+    taken = connection.execute(_sql("taken_names"), [f"{table}__"]).fetchone()
     prefix = "artifact_" if taken else ""
     sql = Template(_sql("view_all")).substitute(
         view=_name(f"{table}_all"),
@@ -222,10 +221,15 @@ def _create_view_of_all(
         key=_name(f"{prefix}key"),
         content=_name(f"{prefix}content"),
     )
+    _execute_view(connection, f"{table}_all", sql)
+
+
+def _execute_view(connection: duckdb.DuckDBPyConnection, view: str, sql: str) -> None:
     try:
         connection.execute(sql)
     except duckdb.Error as error:
-        logger.warning("no view %s_all, its versions do not fit together: %s", table, error)
+        # DuckDB reads the footers here. One rotten part must not take all other views with it.
+        logger.warning("the catalogue has no view %s: %s", view, error)
 
 
 def _sql(name: str) -> str:

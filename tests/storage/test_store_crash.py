@@ -12,12 +12,13 @@ import pytest
 from store_builders import build, identity, ids, shard_tables
 
 from storage.errors import LockBusy
+from storage.publish import read_intact
 from storage.store import ArtifactStore
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = identity().key
 
-# Refreshes the artifact for ever, each time with other content, and says when it is warm.
+# Refreshes the artifact for ever, each time with other content, and says what it committed.
 REFRESHER = """
 import sys
 from store_builders import build, identity
@@ -28,6 +29,46 @@ while True:
     store.discard_staging("mine", identity().key)
     print(build(store, shade=shade).content, flush=True)
     shade += 1
+"""
+
+# Forks a build for every N that kills itself before its Nth change of the disk.
+SUICIDES = """
+import os, shutil, signal, sys
+from pathlib import Path
+from store_builders import build
+base = Path(sys.argv[1])
+
+def armed(function, countdown):
+    def call(*arguments, **keywords):
+        countdown[0] -= 1
+        if countdown[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **keywords)
+    return call
+
+def child(root, shade, calls):
+    countdown = [calls]
+    changes = "rename replace link fsync mkdir unlink rmdir truncate sendfile chmod utime"
+    for name in changes.split():
+        setattr(os, name, armed(getattr(os, name), countdown))
+    build(root, shade=shade)
+    os._exit(0)
+
+def fork(*arguments):
+    process = os.fork()
+    if process == 0:
+        child(*arguments)
+    return os.waitpid(process, 0)[1]
+
+build(base / "before", shade=250)
+number = 0
+while True:
+    root = base / f"killed-{number:03d}"
+    shutil.copytree(base / "before", root)
+    if fork(root, 0, number) == 0:
+        break
+    number += 1
+print(number)
 """
 
 # Builds unless it is there; `built` counts how often that was needed.
@@ -82,29 +123,52 @@ def start():
         child.communicate()
 
 
-def test_kill_at_any_point_leaves_a_whole_artifact_and_a_usable_store(start, tmp_path):
+def assert_nothing_is_half_done(store):
+    """Every directory that is visible is whole, to the byte."""
+    for directory in (store.root / "artifacts" / "mine").iterdir():
+        assert read_intact(directory, verify=True), directory
+    for ref, _ in store.refs():
+        assert store.table(ref, "negatives")["sample_id"].to_pylist() == ids([0, 1])
+
+
+def test_kill_before_every_single_change_of_the_disk(start, tmp_path):
+    output = start(SUICIDES, tmp_path).communicate(timeout=120)[0]
+    old = ArtifactStore(tmp_path / "before").find("mine", KEY)
+    new = ArtifactStore(tmp_path / f"killed-{int(output):03d}").find("mine", KEY)
+    assert old.content != new.content
+    found = []
+    for number in range(int(output)):
+        store = ArtifactStore(tmp_path / f"killed-{number:03d}")
+        assert_nothing_is_half_done(store)
+        found.append(store.find("mine", KEY, verify=True))
+        if number % 8 == 0:
+            assert build(store, shade=0) == new == store.find("mine", KEY, verify=True)
+            assert not (store.root / "staging" / "mine" / KEY).exists()
+    # Old up to one point, new from there on: that point is the commit.
+    first_new = found.index(new)
+    assert found == [old] * first_new + [new] * (len(found) - first_new)
+    assert first_new > 20
+
+
+def test_kill_from_outside_at_random_moments(start, tmp_path):
     store = ArtifactStore(tmp_path)
     build(store, shade=250)
     moments = random.Random(0)
-    killed_midway = 0
-    for round_number in range(12):
+    for round_number in range(6):
         child = start(REFRESHER, tmp_path, round_number * 20)
-        first = child.stdout.readline().strip()
+        reported = [child.stdout.readline().strip()]
         time.sleep(moments.uniform(0, 0.15))
         child.send_signal(signal.SIGKILL)
-        reported = [first, *child.communicate()[0].split()]
-        staged = tmp_path / "staging" / "mine" / KEY
-        killed_midway += staged.exists()
+        reported += child.communicate()[0].split()
+        assert_nothing_is_half_done(store)
         found = store.find("mine", KEY, verify=True)
         contents = [ref.content for ref, _ in store.refs()]
         # Never older than what was reported; at most one commit ahead of the report.
         assert contents.index(found.content) >= contents.index(reported[-1])
-        for ref, _ in store.refs():
-            assert store.table(ref, "negatives")["sample_id"].to_pylist() == ids([0, 1])
         with store.lock("mine", KEY, wait=False):
+            staged = tmp_path / "staging" / "mine" / KEY
             left = [p.name for p in staged.iterdir()] if staged.exists() else []
         assert not [name for name in left if name.startswith(".")]
-    assert killed_midway, "no kill hit a build; the test would prove nothing"
     assert build(store, shade=251) == store.find("mine", KEY, verify=True)
 
 
