@@ -260,8 +260,9 @@ def test_the_rule_names_how_it_was_read():
 
 
 WORDS = st.sampled_from(
-    ["yes", "no", "not", "A", "B", "C", "I", "(A)", "B.", "the answer is", "dog", "cat", "or", "and",
-     ",", "\n", "<answer>", "</answer>", "<think>", "</think>", "\\boxed{", "}", "**", "'", "’", "Ａ"]
+    ["yes", "no", "not", "A", "B", "C", "I", "(A)", "B.", "the answer is", "dog", "cat", "or",
+     "and", ",", "\n", "<answer>", "</answer>", "<think>", "</think>", "\\boxed{", "}", "**",
+     "'", "’", "Ａ"]
 )  # fmt: skip
 TEXTS = st.one_of(st.text(), st.lists(WORDS).map(" ".join), st.lists(WORDS).map("".join))
 
