@@ -4,8 +4,9 @@ MBPO draws mini-batches "randomly from the union" of the offline and the online 
 the online set is seen for one epoch (paper), the offline set for one (assumed).
 """
 
-import hashlib
 from collections.abc import Sequence
+
+from mbpo_core.seeds import seed_for
 
 
 def shuffled(
@@ -21,9 +22,10 @@ def shuffled(
     """Plan optimiser steps as mini-batches drawn without replacement from the union.
 
     Epoch e is the union of the streams that still have an epoch to go, ordered by
-    `sha256(seed, e, group_id)` and cut into batches; so the order depends on the ids and the seed,
-    never on the order in which the ids came. The last batch of an epoch may be smaller. Each group
-    occurs exactly `offline_epochs` or `online_epochs` times, unless `max_steps` cuts the plan.
+    `seed_for(seed, group_id, "curriculum", e)` and cut into batches; so the order depends on the
+    ids and the seed, never on the order in which the ids came. The last batch of an epoch may be
+    smaller. Each group occurs exactly `offline_epochs` or `online_epochs` times, unless `max_steps`
+    cuts the plan.
 
     Args:
         seed: the run's seed.
@@ -54,9 +56,9 @@ def shuffled(
     return batches if max_steps is None else batches[:max_steps]
 
 
-def _draw(seed: int, epoch: int, group_id: str) -> tuple[bytes, str]:
-    """Key of a random order; the id breaks the tie that sha256 never has."""
-    return hashlib.sha256(f"{seed}\0{epoch}\0{group_id}".encode()).digest(), group_id
+def _draw(seed: int, epoch: int, group_id: str) -> tuple[int, str]:
+    """Key of a random order; the id breaks a tie."""
+    return seed_for(seed, group_id, "curriculum", epoch), group_id
 
 
 def _check(

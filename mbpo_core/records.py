@@ -44,7 +44,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.MISSING_FILE: "the image file does not exist or cannot be opened",
     Reason.UNREADABLE: "the bytes are no image of a known format",
     Reason.TRUNCATED: "the image's header is fine, but its pixels are cut off or damaged",
-    Reason.TOO_LARGE: "more pixels than `max_source_pixels`, or a file over 1 GiB; it is not decoded",
+    Reason.TOO_LARGE: "more than `max_source_pixels`, or a file over 1 GiB: it is not decoded",
     Reason.TOO_SMALL: "a side of the image is shorter than `min_source_side`",
     Reason.EXTREME_RATIO: "one side is more than 200 times as long as the other",
     Reason.UNSUPPORTED_MODE: "the pixels have no known scale (floating point, 32-bit integers)",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mbpo_core.mining.protocol import OK
-from mbpo_core.models.preprocessing import check_stored
+from mbpo_core.models.preprocessing import check_stored, scaled
 
 LogProbability = Callable[[list[Tensor]], Tensor]
 """Images, float `[3, H, W]` in [0, 1], to the log-probability of each sample, `[B]`."""
@@ -184,7 +184,7 @@ def _values_and_gradients(
     logp: LogProbability, attacks: list[_Attack], retry: LogProbability | None
 ) -> tuple[list[float], list[Tensor]]:
     points = [attack.point.detach().requires_grad_() for attack in attacks]
-    values = logp([point / LEVELS for point in points])
+    values = logp([scaled(point) for point in points])
     # Samples are independent, so the gradient of the sum is the gradient of each.
     gradients = torch.autograd.grad(values.sum(), points)
     found = list(values.detach().tolist()), list(gradients)
@@ -206,7 +206,7 @@ def _values_and_gradients(
 def _last_values(
     logp: LogProbability, attacks: list[_Attack], retry: LogProbability | None
 ) -> list[float]:
-    points = [attack.point / LEVELS for attack in attacks]
+    points = [scaled(attack.point) for attack in attacks]
     values = logp(points).tolist()
     broken = [
         index

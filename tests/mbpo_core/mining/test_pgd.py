@@ -44,9 +44,9 @@ def config_of(budget, **changes):
 
 
 class TestUnits:
-    @pytest.mark.parametrize("units", range(256))
-    def test_every_multiple_is_understood(self, units):
-        assert lattice_units(units / 255, "epsilon") == units
+    def test_every_multiple_is_understood(self):
+        found = [lattice_units(units / 255, "epsilon") for units in range(256)]
+        assert found == list(range(256))
 
     def test_between_two_multiples_names_both(self):
         message = (

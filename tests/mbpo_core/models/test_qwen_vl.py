@@ -62,9 +62,11 @@ def test_sum_of_logps_is_minus_the_loss_of_transformers_times_length(tiny_policy
         torch.testing.assert_close(logps.sum(), -loss * len(row.response), rtol=1e-5, atol=1e-5)
 
 
-def test_batch_equals_single(tiny_policy, tiny_rows):
-    together = tiny_policy.token_logps(*columns(tiny_rows))
-    for row, logps in zip(tiny_rows, together, strict=True):
+@pytest.mark.parametrize("sizes", [((56, 84), (84, 56), (56, 84)), ((56, 84),) * 3])
+def test_batch_equals_single(tiny_policy, sizes):
+    rows = build_rows(tiny_policy, sizes)
+    together = tiny_policy.token_logps(*columns(rows))
+    for row, logps in zip(rows, together, strict=True):
         (alone,) = tiny_policy.token_logps(*columns([row]))
         torch.testing.assert_close(logps, alone, **TOLERANCE)
 

@@ -83,6 +83,13 @@ def test_temperature_zero_equals_the_greedy_search_of_transformers(tiny_policy, 
         assert sampled == cut_at_eos(expected[0, ids.shape[1] :].tolist(), tiny_policy.eos_ids)
 
 
+@pytest.mark.parametrize("narrow", [{"top_p": 1e-6}, {"temperature": 1e-6}])
+def test_a_narrow_nucleus_or_a_low_temperature_is_greedy(tiny_policy, tiny_rows, narrow):
+    """Noise comes last: added before the nucleus it would choose what the nucleus keeps."""
+    greedy = draw(tiny_policy, tiny_rows, [1, 2, 3], temperature=0.0)
+    assert draw(tiny_policy, tiny_rows, [1, 2, 3], **narrow) == greedy
+
+
 def test_sampled_ids_are_likely_under_the_scorer(tiny_policy, tiny_rows):
     """Greedy tokens are the arg max of the scoring forward: same positions, same images."""
     (found,) = draw(tiny_policy, tiny_rows[:1], [1], temperature=0.0)
