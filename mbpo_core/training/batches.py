@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbpo_core.grouping import Group
+from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.preprocessing import to_unit
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.protocol import ScoredGroup
@@ -115,8 +115,14 @@ class Encoder:
             self._prompts[key] = self._policy.prompt_ids(group.question, height, width)
         return self._prompts[key]
 
-    def response(self, text: str) -> list[int]:
-        """Response ids of an offline text."""
+    def response(self, candidate: Candidate) -> list[int]:
+        """Response ids of a candidate: as sampled, never re-encoded, or those of its text."""
+        if candidate.token_ids is not None:
+            return list(candidate.token_ids)
+        return self.text(candidate.text)
+
+    def text(self, text: str) -> list[int]:
+        """Response ids of a text."""
         if text not in self._responses:
             self._responses[text] = self._policy.response_ids(text)
         return self._responses[text]
@@ -126,7 +132,7 @@ class Encoder:
         tensors = {c.image_id: self.image(group, c.image_id) for c in group.candidates}
         return Rows(
             [self.prompt(group, c.image_id) for c in group.candidates],
-            [self.response(c.text) for c in group.candidates],
+            [self.response(c) for c in group.candidates],
             [tensors[c.image_id] for c in group.candidates],
         )
 
@@ -145,7 +151,7 @@ class Encoder:
         for group in groups:
             longest = max(
                 (
-                    len(self.prompt(group, c.image_id)) + len(self.response(c.text))
+                    len(self.prompt(group, c.image_id)) + len(self.response(c))
                     for c in group.candidates
                 ),
                 default=0,

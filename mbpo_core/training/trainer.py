@@ -182,7 +182,7 @@ class HybridTrainer(Trainer):
         group = slot.groups[0]
         if group.stream == "offline":
             return MicroBatch(slot, (), self.encoder.offline(group), NO_ROWS, [], [])
-        rows = self.encoder.online(group, [self.encoder.response(group.answer or "")])
+        rows = self.encoder.online(group, [self.encoder.text(group.answer or "")])
         return MicroBatch(slot, (), NO_ROWS, rows, [], [])
 
     def _scored(self, group: Group) -> ScoredGroup:
