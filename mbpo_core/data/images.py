@@ -20,7 +20,7 @@ from mbpo_core.records import Reason, Refusal
 Pixels = NDArray[np.uint8]
 """8-bit RGB, [height, width, 3]."""
 
-_FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Formats that are opened; among those left out are some that run other programs (EPS)."""
 _MAX_16_BIT: Final = 65535
 _SIXTEEN_BIT_MODES: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
