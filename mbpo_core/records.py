@@ -37,7 +37,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.NO_IMAGE: "the record names no image, or this turn comes before the image",
     Reason.SEVERAL_IMAGES: "the record has several images, or `<image>` stands twice in a turn",
     Reason.IMAGE_IN_LATER_TURN: "`<image>` stands in a later turn or in a response",
-    Reason.SPECIAL_TOKEN: "the text holds a control token of Qwen, such as `<|image_pad|>`",
+    Reason.SPECIAL_TOKEN: "the text holds a control token of Qwen (image pad, end of turn, ...)",
     Reason.EMPTY_QUESTION: "the question is empty or missing",
     Reason.EMPTY_RESPONSE: "the response is empty or missing",
     Reason.OUTSIDE_ROOT: "the image's path leads out of the image folder",
