@@ -1,0 +1,248 @@
+"""`mbpo`: the pipeline for people without a server, and the questions that one asks the store."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.summary import results_table
+from mbpo_core.config import Recipe, parse_override
+from mbpo_core.recipes import configured
+from storage.catalog import open_catalog
+from storage.errors import StoreError
+from storage.store import ArtifactStore
+from tasks.materialise import Materialised
+from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
+from tasks.plan import Planned, plan
+from tasks.pool import ShardFailedError, WorkerDiedError, WorkerPool
+from tasks.runtime import Runtime
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Modality-Balancing Preference Optimization as a cached pipeline.",
+)  # fmt: skip
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="A pilot: so many records and questions.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the recipe, as mine.steps=5.")
+]
+SourceFile = Annotated[
+    str | None, typer.Option("--source", help="JSON, JSONL, Parquet or datasets folder to ingest.")
+]
+ImageRoot = Annotated[
+    str | None, typer.Option("--image-root", help="Folder that image names are relative to.")
+]
+Root = Annotated[Path, typer.Option(help="Folder of the artifacts.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes on the CPU.")]
+Devices = Annotated[
+    str, typer.Option(help="Comma-separated devices, as cuda:0,cuda:1; auto = all there are.")
+]
+ROOT = Path(".mbpo")
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    """Print what the user can mend as one message and leave with status 1 (2 for wrong usage)."""
+    try:
+        yield
+    except ValidationError as error:
+        for problem in error.errors():
+            err.print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", style="red")
+        raise typer.Exit(2) from None
+    except ValueError as error:
+        err.print(str(error), style="red")
+        raise typer.Exit(2) from None
+    except (
+        StoreError, MissingUpstreamError, ShardFailedError, WorkerDiedError, FileNotFoundError
+    ) as error:  # fmt: skip
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+def _recipe(
+    name: str, settings: list[str] | None, limit: int | None, source: str | None, images: str | None
+) -> Recipe:
+    overrides: dict[str, Any] = {}
+    if source is not None:
+        overrides["ingest.source"] = {"kind": "files", "path": source, "image_root": images}
+    elif images is not None:
+        overrides["ingest.source.image_root"] = images
+    overrides |= dict(parse_override(setting) for setting in settings or [])
+    return configured(name, overrides, limit)
+
+
+def _runtime(root: Path, workers: int | None = None, devices: str = "auto") -> Runtime:
+    return Runtime(root=root, workers=workers, devices=tuple(devices.split(",")))
+
+
+def _run(recipe: Recipe, runtime: Runtime, choice: Choice) -> None:
+    """Run stages with a progress bar each, then print what they made."""
+    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+    with Progress(*columns, console=err) as bars, WorkerPool(runtime) as pool:
+        tasks = {stage: bars.add_task(stage, total=None, note="", start=False)
+                 for stage in choice.stages()}  # fmt: skip
+
+        def progress(stage: str, done: int, planned: int) -> None:
+            bars.start_task(tasks[stage])
+            bars.update(tasks[stage], completed=done, total=planned)
+
+        def finished(stage: str, made: Materialised) -> None:
+            bars.update(tasks[stage], total=1, completed=1) if made.hit else None
+            bars.update(tasks[stage], note=f"{'hit' if made.hit else 'made'} {made.ref.short}")
+
+        run_pipeline(recipe, runtime, choice, pool, progress=progress, finished=finished)
+    out.print(results_table(runtime.root), markup=False)
+
+
+@app.command()
+def run(
+    recipe: Name = "tiny", limit: Limit = None, settings: Settings = None,
+    source: SourceFile = None, image_root: ImageRoot = None,
+    start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
+    refresh: Annotated[
+        list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
+    ] = None,
+    root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
+) -> None:  # fmt: skip
+    """Run a recipe from conversations to metrics."""
+    with _errors_in_words():
+        what = _recipe(recipe, settings, limit, source, image_root)
+        choice = Choice(start=start, refresh=tuple(refresh or ()))
+        _run(what, _runtime(root, workers, devices), choice)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="ingest, score, select, mine, ...")],
+    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a .json file.")] = "tiny",
+    limit: Limit = None, settings: Settings = None,
+    source: SourceFile = None, image_root: ImageRoot = None,
+    refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
+    root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
+) -> None:  # fmt: skip
+    """Run one stage; what it needs must be in the store."""
+    with _errors_in_words():
+        choice = Choice(only=(name,), refresh=(name,) if refresh else ())
+        what = _recipe(recipe, settings, limit, source, image_root)
+        _run(what, _runtime(root, workers, devices), choice)
+
+
+@app.command(name="plan")
+def show_plan(
+    recipe: Name = "tiny", limit: Limit = None, settings: Settings = None,
+    source: SourceFile = None, image_root: ImageRoot = None, root: Root = ROOT,
+) -> None:  # fmt: skip
+    """Tell what a run would do with each stage, and why, before any GPU is used."""
+    with _errors_in_words():
+        what = _recipe(recipe, settings, limit, source, image_root)
+        table = Table("stage", "state", "rows", "time", "MB", "why", title=what.name)
+        for step in plan(what, _runtime(root)):
+            table.add_row(step.stage, step.state, *_amounts(step), "\n".join(step.why[:6]))
+        out.print(table)
+        out.print("time: on one worker, as measured on the latest version with the same models; "
+                  "~ counted from sizes; ? unknown: a pilot (run --limit 32) tells")  # fmt: skip
+
+
+def _amounts(step: Planned) -> tuple[str, str, str]:
+    known = step.state == "hit"
+    about = "~" if step.cost.basis == "counted" else ""
+    rows = "?" if step.rows is None else f"{'' if known else '<= '}{step.rows}"
+    time = "?" if step.cost.seconds is None else f"{about}{_duration(step.cost.seconds)}"
+    size = "?" if step.cost.bytes is None else f"{about}{step.cost.bytes / 1e6:.1f}"
+    return rows, time, size
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A query over samples, scores, selection, ...")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    root: Root = ROOT,
+) -> None:
+    """Query the artifacts with DuckDB; `mbpo ls` names the tables."""
+    import duckdb
+
+    with _errors_in_words():
+        try:
+            with open_catalog(root) as catalog:
+                cursor = catalog.execute(query)
+                names = [column[0] for column in cursor.description or ()]
+                rows = cursor.fetchall()
+        except duckdb.Error as error:
+            raise ValueError(str(error)) from None
+    if as_json:
+        for row in rows:
+            print(json.dumps(dict(zip(names, row, strict=True)), default=str))
+        return
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*[_cell(value) for value in row])
+    out.print(table, markup=False)
+    out.print(f"{len(rows)} rows")
+
+
+def _cell(value: Any) -> str:
+    text = f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+@app.command(name="ls")
+def list_artifacts(root: Root = ROOT) -> None:
+    """List all versions of all artifacts."""
+    table = Table("artifact", "table", "rows", "MB", "made", "recipe", "refused")
+    for ref, manifest in ArtifactStore(root).refs():
+        main = manifest.artifact
+        table.add_row(
+            ref.short, main, str(manifest.rows), f"{manifest.bytes / 1e6:.2f}",
+            manifest.created_at[:19], manifest.recipe, str(sum(manifest.reasons.values())),
+        )  # fmt: skip
+    out.print(table)
+
+
+@app.command()
+def show(
+    ref: Annotated[str, typer.Argument(help="mine/1a2b, mine (the latest), or negatives.")],
+    rows: Annotated[int, typer.Option(min=0, help="How many rows to print.")] = 3,
+    root: Root = ROOT,
+) -> None:
+    """Show one artifact: where it comes from, its parts, and its first rows."""
+    with _errors_in_words():
+        store = ArtifactStore(root)
+        found = store.resolve(ref)
+        manifest = store.manifest(found)
+    facts = manifest.to_dict()
+    for hidden in ("parts", "files", "shards", "identity"):
+        facts.pop(hidden, None)
+    out.print_json(json.dumps(facts, default=str))
+    out.print(f"folder: {store.path(found).absolute()}", markup=False)
+    for row in store.table(found, manifest.artifact).slice(0, rows).to_pylist():
+        out.print({name: _cell(value) for name, value in row.items()}, markup=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    app()
+
+
+if __name__ == "__main__":
+    main()

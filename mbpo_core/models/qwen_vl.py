@@ -1,0 +1,320 @@
+"""The policy adapter for Qwen2-VL and Qwen2.5-VL."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    PreTrainedTokenizerBase,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLForConditionalGeneration,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from mbpo_core.models.preprocessing import ImageConfig, mrope_positions, patchify
+from mbpo_core.models.protocol import Sampled
+from mbpo_core.models.sampling import (
+    cut_at_eos,
+    generation_settings,
+    left_pad,
+    sampling_processors,
+)
+
+QwenModel = Qwen2VLForConditionalGeneration | Qwen2_5_VLForConditionalGeneration
+
+END_OF_TURN = "<|im_end|>"
+IMAGE_PAD = "<|image_pad|>"
+VISION_TOKENS = (
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+
+class QwenVL:
+    """`Policy` over a transformers Qwen2-VL or Qwen2.5-VL model.
+
+    `model` may be the plain model or one with adapters (peft). Every scoring and sampling function
+    takes `model=` for a module that wraps it during training (accelerate, DDP, FSDP); the forward
+    then goes through that module. Rows are padded on the right: under causal attention no response
+    token sees the padding, so no mask is needed and a row scores alone as it does in a batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        image_config: ImageConfig,
+        *,
+        max_length: int | None = None,
+    ) -> None:
+        base = unwrapped(model)
+        vocabulary = tokenizer.get_vocab()
+        missing = [token for token in (END_OF_TURN, IMAGE_PAD) if token not in vocabulary]
+        if missing:
+            raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_config = image_config
+        self.max_length = max_length or base.config.text_config.max_position_embeddings
+        self.image_token_id: int = base.config.image_token_id
+        if vocabulary[IMAGE_PAD] != self.image_token_id:
+            raise ValueError(
+                f"{IMAGE_PAD} is {vocabulary[IMAGE_PAD]} for the tokenizer and "
+                f"{self.image_token_id} for the model"
+            )
+        self.eos_ids = _eos_ids(base, vocabulary[END_OF_TURN])
+        self.pad_id: int = (
+            self.eos_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        )
+        self.suppressed = _suppressed_ids(base, vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return unwrapped(self.model).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return unwrapped(self.model).dtype
+
+    def grid(self, height: int, width: int) -> tuple[int, int, int]:
+        """`image_grid_thw` of a prepared image; see `ImageConfig.grid` for its errors."""
+        return self.image_config.grid(height, width)
+
+    def prompt_ids(self, question: str, height: int, width: int) -> list[int]:
+        """Ids of the chat template around one image and the question, with generation prompt.
+
+        The image pad is expanded to one id per visual token of an image of `height` x `width`
+        pixels. Never truncated: compare its length with `max_length` and refuse.
+        Errors: ValueError if the question holds a special token, which would be read as one.
+        """
+        self._refuse_special(question, "question")
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        ids = self._encode(text)
+        at = ids.index(self.image_token_id)
+        _, gh, gw = self.grid(height, width)
+        count = gh * gw // self.image_config.merge_size**2
+        return ids[:at] + [self.image_token_id] * count + ids[at + 1 :]
+
+    def response_ids(self, text: str) -> list[int]:
+        """Ids of the text, tokenised apart from the prompt, then the id of `<|im_end|>`.
+
+        Errors: ValueError if the text holds a special token.
+        """
+        self._refuse_special(text, "response")
+        return [*self._encode(text), self.eos_ids[0]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids without special tokens."""
+        return self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+    def encode_images(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Visual tokens `[gh * gw / 4, D]` of each image; a tensor object that repeats runs once.
+
+        Images are float `[3, H, W]` in [0, 1]. Differentiable in images and parameters.
+        """
+        distinct = {id(image): image for image in images}
+        pixels, grids = self._pixels(list(distinct.values()))
+        features = unwrapped(self.model).get_image_features(pixels, grids, return_dict=True)
+        by_id = dict(zip(distinct, features.pooler_output, strict=True))
+        return [by_id[id(image)] for image in images]
+
+    def token_logps(
+        self,
+        prompts: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        images: Sequence[Tensor],
+        *,
+        temperature: float = 1.0,
+        model: nn.Module | None = None,
+    ) -> list[Tensor]:
+        """log pi(y_t | q, v, y_<t) of every response token (the terms of lp in eqs. 4, 5 and 7).
+
+        Per row `[T_i]` in nats, float32 (float64 for a float64 model); the log-softmax never runs
+        in half precision. `temperature` divides the logits, as in sampling. Differentiable in
+        images and parameters. `model` is a module that wraps this policy's own.
+        Errors: ValueError for an empty response, a row beyond `max_length`, image tokens that do
+        not fit the image, or lists of different lengths.
+        Differs from the paper: it does not say whether the EOS token counts; it does here if the
+        response ends with it.
+        """
+        _check_rows(prompts=prompts, responses=responses, images=images)
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+        for index, (row, response) in enumerate(zip(rows, responses, strict=True)):
+            self._check_length(index, len(row), len(response))
+        module = self.model if model is None else model
+        logits = module(
+            input_ids=self._right_padded([torch.tensor(row) for row in rows], self.pad_id),
+            position_ids=self._positions(rows, images),
+            logits_to_keep=self._response_rows(prompts, rows),
+            use_cache=False,
+            **self._vision_inputs(module, images),
+        ).logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        targets = torch.tensor([token for ids in responses for token in ids], device=logits.device)
+        logps = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
+        return list(logps.split([len(ids) for ids in responses]))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: Sequence[list[int]],
+        images: Sequence[Tensor],
+        seeds: Sequence[int],
+        *,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        model: nn.Module | None = None,
+    ) -> list[Sampled]:
+        """Draw y ~ pi(. | q, v) for each row (eq. 6 when v is the negative image).
+
+        A row's draw depends on its seed, prompt and image only, up to the rounding of another batch
+        shape. Repeat a row (same image object) with other seeds for several rollouts. Temperature 0
+        is greedy. Vision ids are never drawn: a later forward would take them for an image.
+        Nothing of the checkpoint's own sampling configuration is used, except its EOS ids.
+        Errors: ValueError for settings out of range or a row beyond `max_length`.
+        """
+        _check_rows(prompts=prompts, images=images, seeds=seeds)
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        for index, prompt in enumerate(prompts):
+            self._check_length(index, len(prompt) + max_new_tokens, max_new_tokens)
+        base = unwrapped(self.model if model is None else model)
+        ids, mask = (part.to(self.device) for part in left_pad(prompts, self.pad_id))
+        grids = torch.tensor([self.grid(*image.shape[1:]) for image in images], device=self.device)
+        processors = sampling_processors(
+            seeds, self.device, suppressed=self.suppressed, temperature=temperature, top_p=top_p
+        )
+        with generation_settings(
+            base, eos_ids=self.eos_ids, pad_id=self.pad_id, max_new_tokens=max_new_tokens
+        ):
+            drawn = base.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                mm_token_type_ids=(ids == self.image_token_id).int(),
+                image_grid_thw=grids,
+                mm_encoder_outputs=_as_encoder_outputs(self.encode_images(images)),
+                logits_processor=processors,
+            )
+        # generate leaves the offsets of this batch on the model; a later forward must not see them.
+        base.model.rope_deltas = None
+        return [cut_at_eos(row, self.eos_ids) for row in drawn[:, ids.shape[1] :].tolist()]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside, no parameter requires a gradient; what required one does again afterwards."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
+
+    def float32(self) -> Self:
+        """Itself if its parameters are float32, else a policy over a float32 copy of the model."""
+        if self.dtype == torch.float32:
+            return self
+        clone = copy.copy(self)
+        clone.model = copy.deepcopy(self.model).float()
+        return clone
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _refuse_special(self, text: str, what: str) -> None:
+        for token in self.tokenizer.get_added_vocab():
+            if token in text:
+                raise ValueError(f"the {what} holds the special token {token}")
+
+    def _check_length(self, index: int, length: int, response: int) -> None:
+        if response < 1:
+            raise ValueError(f"row {index}: the response has no tokens")
+        if length > self.max_length:
+            raise ValueError(f"row {index}: {length} tokens, the limit is {self.max_length}")
+
+    def _pixels(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        moved = [image.to(self.device) for image in images]
+        grids = [self.grid(*image.shape[1:]) for image in moved]
+        pixels = torch.cat([patchify(image, self.image_config) for image in moved])
+        return pixels, torch.tensor(grids, device=self.device)
+
+    def _vision_inputs(self, module: nn.Module, images: Sequence[Tensor]) -> dict[str, Any]:
+        if hasattr(module, "module"):
+            # A distributed wrapper gathers and synchronises parameters in its own forward only, so
+            # the vision tower must run inside it, repeated images included.
+            pixels, grids = self._pixels(images)
+            return {"pixel_values": pixels, "image_grid_thw": grids}
+        return {"mm_encoder_outputs": _as_encoder_outputs(self.encode_images(images))}
+
+    def _right_padded(self, rows: Sequence[Tensor], value: int) -> Tensor:
+        return pad_sequence(list(rows), batch_first=True, padding_value=value).to(self.device)
+
+    def _positions(self, rows: Sequence[list[int]], images: Sequence[Tensor]) -> Tensor:
+        merge = self.image_config.merge_size
+        each = [
+            mrope_positions(row, self.image_token_id, self.grid(*image.shape[1:]), merge).T
+            for row, image in zip(rows, images, strict=True)
+        ]
+        return self._right_padded(each, 0).permute(2, 0, 1)
+
+    def _response_rows(self, prompts: Sequence[list[int]], rows: Sequence[list[int]]) -> Tensor:
+        # The hidden state at column c predicts token c + 1: hence one to the left of the response.
+        keep = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool)
+        for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+            keep[index, len(prompt) - 1 : len(row) - 1] = True
+        return keep.to(self.device)
+
+
+def unwrapped(model: nn.Module) -> QwenModel:
+    """The transformers model inside the wrappers of accelerate, torch.distributed and peft.
+
+    Errors: TypeError if there is no Qwen2-VL or Qwen2.5-VL inside.
+    """
+    while hasattr(model, "module"):
+        model = model.module
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    if not isinstance(model, QwenModel):
+        raise TypeError(f"expected a Qwen2-VL or Qwen2.5-VL model, got {type(model).__name__}")
+    return model
+
+
+def _eos_ids(base: QwenModel, end_of_turn: int) -> tuple[int, ...]:
+    listed = base.generation_config.eos_token_id
+    listed = [] if listed is None else [listed] if isinstance(listed, int) else listed
+    return tuple(dict.fromkeys([end_of_turn, *listed]))
+
+
+def _suppressed_ids(base: QwenModel, vocabulary: dict[str, int]) -> list[int]:
+    vision = [vocabulary[token] for token in VISION_TOKENS if token in vocabulary]
+    # Rows of the embedding beyond the tokenizer have no text: they would vanish from the response.
+    nameless = set(range(base.config.text_config.vocab_size)) - set(vocabulary.values())
+    return sorted({*vision, *nameless})
+
+
+def _as_encoder_outputs(features: list[Tensor]) -> dict[str, BaseModelOutputWithPooling]:
+    return {"image": BaseModelOutputWithPooling(pooler_output=features)}
+
+
+def _check_rows(**columns: Sequence[Any]) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"expected equally many rows and at least one, got {lengths}")

@@ -1,0 +1,197 @@
+"""How the embedded model gets its eyes, its language, and its prejudice."""
+
+import logging
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Qwen2VLForConditionalGeneration
+
+from mbpo_core.testbed.exercises import make_exercise
+from mbpo_core.testbed.network import encode_images, to_patches, to_pixels
+from mbpo_core.testbed.packing import Packer, Turn, answer_logits
+from mbpo_core.testbed.questions import QuestionKind, ask
+from mbpo_core.testbed.scenes import COLORS, GRID, KINDS, Scene, draw, make_scene, seed_of
+
+log = logging.getLogger(__name__)
+
+_COLOR_NAMES = tuple(COLORS)
+_EMPTY = len(KINDS)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of the training."""
+
+    name: str
+    """For the log."""
+    steps: int
+    """Optimiser steps."""
+    learning_rate: float
+    """Highest learning rate."""
+    typical_share: float
+    """Share of typical colours; 1/6 is uniform."""
+    kinds: dict[QuestionKind, float]
+    """Weights with which question kinds are drawn."""
+    images: int = 40
+    """Images a step."""
+    turns: int = 5
+    """Questions an image."""
+    exercises: int = 1
+    """Text-only exercises an image."""
+    noise_share: float = 0.0
+    """Share of images under Gaussian noise."""
+    noise: tuple[float, float] = (0.3, 1.0)
+    """Range of the noise's standard deviation, in [0, 1] pixels."""
+    verdict_weight: float = 3.0
+    """Weight of an answer's first token; the others weigh 1."""
+    final_share: float = 0.1
+    """Share of the learning rate that is left at the end of the cosine."""
+    warmup: int = 50
+    """Steps of linear warm-up."""
+
+
+@dataclass
+class Meter:
+    """Running shares of right first tokens and of wholly right answers, by question kind."""
+
+    first: dict[str, list[float]] = field(default_factory=dict)
+    """Right or wrong, of first tokens."""
+    whole: dict[str, list[float]] = field(default_factory=dict)
+    """Right or wrong, of answers."""
+
+    def add(self, kinds: list[str], right: Tensor, first: Tensor) -> None:
+        """Count one batch: `right` and `first` are bool [N] over answer tokens."""
+        turn = first.long().cumsum(0) - 1
+        wrong = torch.zeros(len(kinds)).index_add_(0, turn, (~right).float())
+        for kind, is_first, n_wrong in zip(kinds, right[first], wrong, strict=True):
+            self.first.setdefault(kind, []).append(float(is_first))
+            self.whole.setdefault(kind, []).append(float(n_wrong == 0))
+
+    def flush(self) -> dict[str, list[float]]:
+        """`{kind: [share of right first tokens, share of right answers]}`, then start anew."""
+        shares = {
+            kind: [round(sum(v) / len(v), 4) for v in (self.first[kind], self.whole[kind])]
+            for kind in sorted(self.first)
+        }
+        self.first, self.whole = {}, {}
+        return shares
+
+
+def learning_rate(phase: Phase, step: int) -> float:
+    """Linear warm-up, then a cosine down to `final_share`."""
+    ramp = min(1.0, (step + 1) / phase.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * step / phase.steps))
+    return phase.learning_rate * ramp * (phase.final_share + (1 - phase.final_share) * cosine)
+
+
+def warm_up_vision(
+    model: Qwen2VLForConditionalGeneration, steps: int, seed: int, images: int = 96
+) -> Iterator[dict[str, Any]]:
+    """Teach the vision tower alone what is in each cell: object (or none) and colour.
+
+    Without it the joint training settles for the prior and never learns to look.
+    """
+    hidden = model.config.text_config.hidden_size
+    heads = nn.Linear(hidden, len(KINDS) + 1), nn.Linear(hidden, len(COLORS))
+    parameters = [p for part in (model.model.visual, *heads) for p in part.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
+    for step in range(steps):
+        batch = [
+            make_scene("base", step * images + i, seed=seed, typical_share=1 / 6)
+            for i in range(images)
+        ]
+        features = encode_images(model, to_patches(to_pixels([draw(scene) for scene in batch])))
+        kinds, colors = _cell_labels(batch)
+        kind_logits, color_logits = (head(features) for head in heads)
+
+        loss = F.cross_entropy(kind_logits.flatten(0, 1), kinds.flatten()) + F.cross_entropy(
+            color_logits.flatten(0, 1), colors.flatten(), ignore_index=-100
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        right = (kind_logits.argmax(-1) == kinds) & (
+            (color_logits.argmax(-1) == colors) | (colors == -100)
+        )
+        yield {"phase": "vision", "step": step + 1, "loss": loss.item(),
+               "cells": right.float().mean().item()}  # fmt: skip
+
+
+def _cell_labels(batch: list[Scene]) -> tuple[Tensor, Tensor]:
+    kinds = torch.full((len(batch), GRID * GRID), _EMPTY)
+    colors = torch.full((len(batch), GRID * GRID), -100)
+    for b, scene in enumerate(batch):
+        for found in scene.objects:
+            kinds[b, found.cell] = KINDS.index(found.kind)
+            colors[b, found.cell] = _COLOR_NAMES.index(found.color)
+    return kinds, colors
+
+
+def _turns(scene: Scene, phase: Phase, rng: random.Random) -> list[tuple[str, Turn]]:
+    drawn = rng.choices(list(phase.kinds), list(phase.kinds.values()), k=phase.turns)
+    turns = []
+    for kind in drawn:
+        question = ask(scene, kind, rng)
+        turns.append((str(kind), Turn(question.text, question.answer)))
+    for _ in range(phase.exercises):
+        exercise = make_exercise(rng)
+        turns.append((f"text-{exercise.kind}", Turn(exercise.text, exercise.answer, False)))
+    return turns
+
+
+def _noisy(pixels: Tensor, phase: Phase, generator: torch.Generator) -> Tensor:
+    n = len(pixels)
+    low, high = phase.noise
+    level = low + (high - low) * torch.rand(n, generator=generator)
+    level[torch.rand(n, generator=generator) >= phase.noise_share] = 0.0
+    noise = torch.randn(pixels.shape, generator=generator)
+    return (pixels + level.view(-1, 1, 1, 1) * noise).clamp(0, 1)
+
+
+def train_phase(
+    model: Qwen2VLForConditionalGeneration, packer: Packer, phase: Phase, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Train all parameters on questions about fresh scenes; yields one record a step.
+
+    A record has `phase`, `step`, `loss` (mean over answer tokens, nats) and, every 50 steps,
+    `right`: by kind the shares of right first tokens and of right answers since the last one.
+    As no scene repeats, these are measured on unseen scenes.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    generator = torch.Generator().manual_seed(seed_of("noise", seed, phase.name) % 2**62)
+    meter = Meter()
+    model.train()
+    for step in range(phase.steps):
+        rng = random.Random(seed_of("batch", seed, phase.name, step))
+        batch = [
+            make_scene("base", rng.getrandbits(40), seed=seed, typical_share=phase.typical_share)
+            for _ in range(phase.images)
+        ]
+        named = [_turns(scene, phase, rng) for scene in batch]
+        pixels = _noisy(to_pixels([draw(scene) for scene in batch]), phase, generator)
+        rows = packer.pack([[turn for _, turn in row] for row in named])
+        logits, targets = answer_logits(model, rows, encode_images(model, to_patches(pixels)))
+        first = rows.first[rows.targets != -100]
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        weights = 1 + (phase.verdict_weight - 1) * first.float()
+        loss = (losses * weights).sum() / weights.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(phase, step)
+        optimizer.step()
+        meter.add([k for row in named for k, _ in row], logits.argmax(-1) == targets, first)
+        record = {"phase": phase.name, "step": step + 1, "loss": losses.mean().item()}
+        if (step + 1) % 50 == 0:
+            record["right"] = meter.flush()
+        yield record

@@ -1,0 +1,111 @@
+"""How long a stage will take and how much it will write, before anything ran.
+
+Measured first: seconds and bytes a row of the latest version with the same models (a pilot, say).
+Without one, a count of operations: 2 x parameters x tokens a forward (the vision tower sees four
+patches for each token of the language model), a backward to the image costing one more forward
+and a backward to the weights two. It leaves out decoding, memory traffic and attention, so read it
+as an order of magnitude.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mbpo_core.config import HeldOutBenchmark, Model, PretrainedModel, Recipe
+from storage.manifest import Manifest
+from storage.store import ArtifactStore
+from tasks.runtime import Runtime
+from tasks.stage import Stage
+
+PIXELS_PER_TOKEN = 28 * 28
+TEXT_TOKENS = 200
+"""Prompt and response without the image (assumed)."""
+PNG_BYTES_PER_PIXEL = 2.1
+"""0.7 of the raw size: photographs, and more so attacked ones, hardly compress (assumed)."""
+ROW_BYTES = 2000
+"""Text and log-probabilities of a row without an image (assumed)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage will cost on one worker; None = not known."""
+
+    seconds: float | None = None
+    bytes: int | None = None
+    basis: str = "unknown"
+    """`measured`, `counted` or `unknown`."""
+
+
+def estimate(
+    store: ArtifactStore, stage: Stage, recipe: Recipe, runtime: Runtime, rows: int | None
+) -> Estimate:
+    """Return what making `rows` rows of a stage will cost."""
+    if rows is None:
+        return Estimate()
+    models = stage.model_identities(recipe)
+    for _, manifest in reversed(store.refs(stage.name)):
+        if manifest.identity.get("models", {}) == models and manifest.rows:
+            return _scaled(manifest, rows)
+    flops = _flops(stage.name, recipe)
+    size = round(rows * _row_bytes(stage.name, recipe))
+    if flops is None:
+        return Estimate(None, size, "counted")
+    return Estimate(rows * flops / (runtime.tflops * 1e12), size, "counted")
+
+
+def _scaled(manifest: Manifest, rows: int) -> Estimate:
+    seconds = sum(shard.get("seconds", 0.0) for shard in manifest.shards)
+    share = rows / manifest.rows
+    return Estimate(seconds * share, round(manifest.bytes * share), "measured")
+
+
+def _flops(stage: str, recipe: Recipe) -> float | None:
+    """Return the operations of one row, None for a stage without a model or of unknown size."""
+    passes, model = _forwards(stage, recipe)
+    if model is None or model.parameters is None or model.vision_parameters is None:
+        return None
+    image = recipe.ingest.max_pixels / PIXELS_PER_TOKEN
+    vision = 2e9 * model.vision_parameters * 4 * image
+    language = 2e9 * (model.parameters - model.vision_parameters) * (image + TEXT_TOKENS)
+    return passes * (vision + language)
+
+
+def _forwards(stage: str, recipe: Recipe) -> tuple[float, PretrainedModel | None]:
+    """Return how many forwards one row costs, and of which model."""
+    policy = _pretrained(recipe.policy)
+    if stage == "score":
+        return 2, _pretrained(recipe.scorer)  # image and blank
+    if stage == "mine":  # forward and backward a step; after it last, re-read and blank
+        return 2 * recipe.mine.steps + 3, _pretrained(recipe.attacked or recipe.policy)
+    if stage == "respond":
+        return 4, policy  # the prompt, then clean, negative and blank
+    if stage == "train":  # of two responses: reference, forward, backward to the weights
+        return 2 * (1 + 1 + 2), policy
+    if stage == "evaluate":
+        return 3, policy  # the prompt, then image and blank
+    return 0, None
+
+
+def _pretrained(model: Model) -> PretrainedModel | None:
+    return model if isinstance(model, PretrainedModel) else None
+
+
+def _row_bytes(stage: str, recipe: Recipe) -> float:
+    if stage in ("ingest", "mine"):
+        return ROW_BYTES + recipe.ingest.max_pixels * PNG_BYTES_PER_PIXEL
+    return ROW_BYTES
+
+
+def expected_rows(stage: str, recipe: Recipe, rows: dict[str, int | None]) -> int | None:
+    """Return how many rows a stage makes at most, from those before it (`rows`)."""
+    ingested = rows.get("ingest")
+    if stage in ("mine", "respond", "train"):
+        return None if ingested is None else min(ingested, recipe.select.k)
+    if stage == "evaluate":
+        return 2 * sum(
+            benchmark.closed + benchmark.open
+            if isinstance(benchmark, HeldOutBenchmark)
+            else benchmark.scenes
+            for benchmark in recipe.evaluate.benchmarks
+        )
+    return ingested

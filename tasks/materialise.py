@@ -1,0 +1,132 @@
+"""One stage made real: a hit in the store, or the missing shards and a commit."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mbpo_core.config import Recipe
+from storage.catalog import rebuild_catalog
+from storage.identity import Identity
+from storage.refs import ArtifactRef
+from storage.runs import Run
+from storage.store import ArtifactStore
+from tasks.pool import PROJECT, WorkerPool
+from tasks.runtime import Runtime
+from tasks.stage import Job, Stage
+from tasks.worker import request_of
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, the shards that are there, and the shards planned."""
+RunShards = Callable[[dict[str, Any], Sequence[int], Callable[[dict[str, Any]], None]], None]
+
+
+@dataclass(frozen=True)
+class Materialised:
+    """The artifact of a stage and how it came about."""
+
+    ref: ArtifactRef
+    hit: bool
+    seconds: float
+    computed: tuple[int, ...] = ()
+    """Shards that had to be computed."""
+
+
+def materialise(
+    stage: Stage,
+    recipe: Recipe,
+    runtime: Runtime,
+    inputs: Mapping[str, ArtifactRef],
+    pool: WorkerPool,
+    run: Run,
+    *,
+    refresh: bool = False,
+    progress: Progress = lambda stage, done, planned: None,
+    run_shards: RunShards | None = None,
+) -> Materialised:
+    """Return the stage's artifact for these inputs, computing only what is missing.
+
+    `refresh` computes all of it again. Raises the first failure of a shard after every other one
+    had its chance; finished shards stay, so that the next run goes on from there.
+    """
+    store = ArtifactStore(runtime.root)
+    started = time.monotonic()
+    identity = stage.identity(recipe, runtime, inputs)
+    job = Job(recipe, store, identity.key, inputs, runtime)
+    with store.lock(stage.name, job.key):
+        found = None if refresh else store.find(stage.name, job.key)
+        missing: list[int] = []
+        if found is None:
+            if refresh:
+                store.discard_staging(stage.name, job.key)
+            missing = _compute(stage, job, pool, progress, run_shards or pool.run_all)
+            found = _commit(stage, job, identity, run, time.monotonic() - started)
+        run.record(stage.name, found)
+    rebuild_catalog(store)
+    seconds = time.monotonic() - started
+    return Materialised(found, not missing, seconds, tuple(missing))
+
+
+def _compute(
+    stage: Stage, job: Job, pool: WorkerPool, progress: Progress, run_shards: RunShards
+) -> list[int]:
+    planned = stage.shards(job)
+    shards = list(range(planned + stage.finishing))
+    missing = job.store.missing_shards(stage.name, job.key, shards)
+    done = len(shards) - len(missing)
+    progress(stage.name, done, len(shards))
+
+    def count(facts: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        progress(stage.name, done, len(shards))
+
+    request = request_of(stage, job)
+    if stage.exclusive:
+        pool.release()
+    # What needs all shards runs after them.
+    for wave in ([s for s in missing if s < planned], [s for s in missing if s >= planned]):
+        if wave:
+            run_shards(request, wave, count)
+    if stage.exclusive:
+        pool.release()
+    return missing
+
+
+def _commit(
+    stage: Stage, job: Job, identity: Identity, run: Run, seconds: float
+) -> ArtifactRef:
+    revision, dirty = code_revision()
+    return job.store.commit(
+        stage.name,
+        job.key,
+        shards=list(range(stage.shards(job) + stage.finishing)),
+        tables=stage.tables,
+        coverage=stage.coverage(job),
+        identity=identity,
+        inputs=dict(job.inputs),
+        recipe=job.recipe.name,
+        run_id=run.run_id,
+        code_revision=revision,
+        code_dirty=dirty,
+        wall_seconds=seconds,
+        device=", ".join(sorted(set(job.runtime.slots()))),
+    )
+
+
+def code_revision() -> tuple[str, bool]:
+    """Return the commit of the project's code and whether it has changes; "" outside of git."""
+    revision = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True
+    )
+    if revision.returncode:
+        return "", False
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=PROJECT, capture_output=True, text=True
+    )
+    return revision.stdout.strip(), bool(status.stdout.strip())

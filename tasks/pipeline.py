@@ -1,0 +1,119 @@
+"""All stages in order: which of them run, what they take from the store, and the run's record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mbpo_core.config import Recipe
+from storage.refs import ArtifactRef
+from storage.runs import Run
+from storage.store import ArtifactStore
+from tasks.materialise import Materialised, Progress, RunShards, materialise
+from tasks.pool import WorkerPool
+from tasks.registry import ORDER, STAGES
+from tasks.runtime import Runtime
+from tasks.stage import Stage
+
+logger = logging.getLogger(__name__)
+
+
+class MissingUpstreamError(RuntimeError):
+    """A stage was asked for alone, and what it needs is not in the store."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which stages a run computes."""
+
+    only: tuple[str, ...] = ()
+    """Just these; all others must be in the store if these need them."""
+    start: str | None = None
+    """From here on; earlier ones must be in the store."""
+    refresh: tuple[str, ...] = ()
+    """Computed again even if they are in the store."""
+
+    def __post_init__(self) -> None:
+        named = {*self.only, *self.refresh, *([self.start] if self.start else [])}
+        if unknown := sorted(named - set(ORDER)):
+            raise ValueError(f"unknown stage {unknown[0]!r}; there are {', '.join(ORDER)}")
+        if self.only and self.start:
+            raise ValueError("give either `only` or `start`, not both")
+        if idle := sorted(set(self.refresh) - set(self.stages())):
+            raise ValueError(f"`refresh` names {idle[0]!r}, which this run does not compute")
+
+    def stages(self) -> tuple[str, ...]:
+        """Return the stages to compute, in order."""
+        if self.only:
+            return tuple(name for name in ORDER if name in self.only)
+        return ORDER[ORDER.index(self.start) :] if self.start else ORDER
+
+
+StageTask = Callable[[Stage, Callable[[], Materialised]], Materialised]
+
+
+def run_pipeline(
+    recipe: Recipe,
+    runtime: Runtime,
+    choice: Choice,
+    pool: WorkerPool,
+    *,
+    progress: Progress = lambda stage, done, planned: None,
+    run_shards: RunShards | None = None,
+    finished: Callable[[str, Materialised], None] = lambda stage, made: None,
+) -> dict[str, Materialised]:
+    """Compute the chosen stages and return what they made; earlier ones come from the store.
+
+    Raises MissingUpstreamError where a stage that is not computed is not in the store either.
+    """
+    store = ArtifactStore(runtime.root)
+    run = Run.begin(store, recipe.name)
+    refs: dict[str, ArtifactRef] = {}
+    made: dict[str, Materialised] = {}
+    status = "failed"
+    try:
+        for name in _needed(choice.stages()):
+            stage = STAGES[name]
+            inputs = {upstream: refs[upstream] for upstream in stage.inputs}
+            if name in choice.stages():
+                made[name] = materialise(
+                    stage, recipe, runtime, inputs, pool, run,
+                    refresh=name in choice.refresh, progress=progress, run_shards=run_shards,
+                )  # fmt: skip
+                refs[name] = made[name].ref
+                finished(name, made[name])
+            else:
+                refs[name] = _from_store(stage, recipe, runtime, inputs, store)
+                run.record(name, refs[name])
+        status = "completed"
+    finally:
+        run.end(status)
+    return made
+
+
+def _needed(stages: Sequence[str]) -> list[str]:
+    """Return the stages and all that they take from, in order."""
+    needed = set(stages)
+    for name in reversed(ORDER):
+        if name in needed:
+            needed.update(STAGES[name].inputs)
+    return [name for name in ORDER if name in needed]
+
+
+def _from_store(
+    stage: Stage,
+    recipe: Recipe,
+    runtime: Runtime,
+    inputs: dict[str, ArtifactRef],
+    store: ArtifactStore,
+) -> ArtifactRef:
+    key = stage.identity(recipe, runtime, inputs).key
+    found = store.find(stage.name, key)
+    if found is None:
+        raise MissingUpstreamError(
+            f"{stage.name}/{key[:8]} is not in the store {store.root}; make it with "
+            f"`mbpo stage {stage.name} --recipe {recipe.name}` or "
+            f"`prefect deployment run mbpo/{stage.name}`"
+        )
+    return found

@@ -1,0 +1,154 @@
+"""Long-lived worker processes, one per device, driven from threads of the flow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tasks.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+PROJECT = Path(__file__).parents[1]
+
+
+class ShardFailedError(RuntimeError):
+    """A worker reported an error."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker ended without an answer."""
+
+
+class Worker:
+    """One process on one device; started at the first shard, and again after its death."""
+
+    def __init__(self, device: str, log: Path, timeout: float) -> None:
+        self.device = device
+        self.log = log
+        self.timeout = timeout
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> subprocess.Popen[str]:
+        """Return the running process."""
+        if self.process is None or self.process.poll() is not None:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "tasks.worker", self.device],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                    env=os.environ | {"PYTHONPATH": _path(), "TOKENIZERS_PARALLELISM": "false"},
+                )
+        return self.process
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request and wait for its answer."""
+        process = self.start()
+        assert process.stdin is not None and process.stdout is not None
+        watchdog = threading.Timer(self.timeout, process.kill)
+        watchdog.start()
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            watchdog.cancel()
+        if not line:
+            code = process.wait()
+            raise WorkerDiedError(
+                f"the worker on {self.device} died (exit {code}) in shard {request['shard']} of "
+                f"{request['stage']}; the end of its log {self.log}:\n{_tail(self.log)}"
+            )
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ShardFailedError(
+                f"shard {request['shard']} of {request['stage']}: {answer['error']}\n"
+                f"{answer['trace']}"
+            )
+        return answer["facts"]
+
+    def stop(self) -> None:
+        """End the process and give its memory back."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None:
+                    stream.close()
+            self.process = None
+
+
+class WorkerPool:
+    """The workers of one run. Use as a context manager: none survives it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        logs = runtime.root.absolute() / "logs"
+        self.workers = [
+            Worker(device, logs / f"worker-{n}.log", runtime.shard_timeout_seconds)
+            for n, device in enumerate(runtime.slots())
+        ]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self.workers:
+            self._idle.put(worker)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def run(self, request: dict[str, Any], shard: int) -> dict[str, Any]:
+        """Compute a shard on the next idle worker; raises ShardFailedError or WorkerDiedError."""
+        worker = self._idle.get()
+        try:
+            return worker.ask(request | {"shard": shard})
+        finally:
+            self._idle.put(worker)
+
+    def release(self) -> None:
+        """End all workers, and with them the models that they hold."""
+        for worker in self.workers:
+            worker.stop()
+
+    def run_all(
+        self, request: dict[str, Any], shards: Sequence[int], done: Callable[[dict], None]
+    ) -> None:
+        """Compute shards side by side, each tried again as the runtime says.
+
+        All shards are given their chance before the first failure is raised.
+        """
+
+        def attempt(shard: int) -> None:
+            for again in range(self.runtime.retries, -1, -1):
+                try:
+                    return done(self.run(request, shard))
+                except (ShardFailedError, WorkerDiedError) as error:
+                    if not again:
+                        raise
+                    logger.warning("%s\ntrying shard %d again", error, shard)
+
+        with ThreadPoolExecutor(len(self.workers)) as threads:
+            futures = [threads.submit(attempt, shard) for shard in shards]
+        for future in futures:
+            future.result()
+
+
+def _path() -> str:
+    """Return a PYTHONPATH on which the project is found from any folder."""
+    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return "\n".join(text.splitlines()[-lines:])

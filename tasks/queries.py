@@ -1,0 +1,66 @@
+"""From a stored sample to what a policy scores: ids of prompt and response, and the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mbpo_core.models.protocol import Policy, PromptedResponse
+from tasks.packs import run_packs
+from tasks.rows import pixels
+
+Row = dict[str, Any]
+COLUMNS = ("sample_id", "image", "height", "width", "question", "response")
+"""What `prompted` reads of a sample."""
+
+
+def prompted(policy: Policy, sample: Row, max_length: int | None) -> PromptedResponse | str:
+    """Return the sample as the policy reads it, or the reason why it cannot.
+
+    Raises nothing for what a text can hold: `special_token` (it would be read as one, not as
+    text) and `too_long` (never cut) are reasons.
+    """
+    try:
+        prompt = policy.prompt_ids(sample["question"], sample["height"], sample["width"])
+        response = policy.response_ids(sample["response"])
+    except ValueError:
+        return "special_token"
+    limit = policy.max_length if max_length is None else min(max_length, policy.max_length)
+    if len(prompt) + len(response) > limit:
+        return "too_long"
+    return PromptedResponse(sample["sample_id"], prompt, response, pixels(sample["image"]))
+
+
+def run_rows(
+    rows: Iterable[tuple[str, PromptedResponse | str]],
+    budget: int,
+    run: Callable[[list[PromptedResponse]], list[Row]],
+    extra_tokens: int = 0,
+) -> tuple[list[Row], int]:
+    """Run what can be run in packs; return one row an id, in order, and how many packs split.
+
+    Rows that are a reason pass through as `{"sample_id": ..., "reason": ...}`. `extra_tokens` are
+    added to each length (tokens that will be generated).
+    """
+    listed = list(rows)
+    ready = [row for _, row in listed if not isinstance(row, str)]
+    found, splits = run_packs(
+        ready,
+        [len(row.prompt) + len(row.response) + extra_tokens for row in ready],
+        budget,
+        run,
+        lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},
+    )
+    by_id = {row["sample_id"]: row for row in found}
+    refused = [
+        {"sample_id": name, "reason": row} if isinstance(row, str) else by_id[name]
+        for name, row in listed
+    ]
+    return refused, splits
+
+
+def prompted_all(
+    policy: Policy, ids: Sequence[str], samples: dict[str, Row], max_length: int | None = None
+) -> list[tuple[str, PromptedResponse | str]]:
+    """Return `prompted` for each id."""
+    return [(name, prompted(policy, samples[name], max_length)) for name in ids]

@@ -1,0 +1,19 @@
+"""The stages in their order."""
+
+from __future__ import annotations
+
+from tasks.evaluate import Evaluate
+from tasks.ingest import Ingest
+from tasks.mine import Mine
+from tasks.pair import Pair
+from tasks.respond import Respond
+from tasks.score import Score
+from tasks.selection import Select
+from tasks.stage import Stage
+from tasks.train import Train
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (Ingest(), Score(), Select(), Mine(), Respond(), Pair(), Train(), Evaluate())
+}
+ORDER = tuple(STAGES)

@@ -1,0 +1,119 @@
+"""A worker process: computes shards on one device and keeps its model loaded between them.
+
+Requests and answers are JSON lines. When the parent is gone, so is the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from mbpo_core.config import Recipe
+from storage.refs import ArtifactRef
+from storage.store import ArtifactStore
+from storage.tables import rows_to_table
+from tasks.registry import STAGES
+from tasks.runtime import Runtime
+from tasks.stage import Job, Stage
+
+logger = logging.getLogger(__name__)
+
+
+def request_of(stage: Stage, job: Job) -> dict[str, Any]:
+    """Return a job as JSON values."""
+    return {
+        "stage": stage.name,
+        "key": job.key,
+        "root": str(job.store.root),
+        "recipe": job.recipe.model_dump(mode="json"),
+        "runtime": job.runtime.model_dump(mode="json"),
+        "inputs": {name: ref.to_dict() for name, ref in job.inputs.items()},
+    }
+
+
+def job_of(request: dict[str, Any], device: str) -> tuple[Stage, Job]:
+    """Return the stage and the job of a request."""
+    job = Job(
+        recipe=Recipe.model_validate(request["recipe"]),
+        store=ArtifactStore(Path(request["root"])),
+        key=request["key"],
+        inputs={name: ArtifactRef.from_dict(ref) for name, ref in request["inputs"].items()},
+        runtime=Runtime.model_validate(request["runtime"]),
+        device=device,
+    )
+    return STAGES[request["stage"]], job
+
+
+def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
+    """Compute one shard and store it; return facts about it."""
+    if job.runtime.fail == f"{stage.name}/{shard}":
+        raise RuntimeError(f"shard {stage.name}/{shard} fails because the runtime asks for it")
+    started = time.monotonic()
+    planned = stage.shards(job)
+    rows = stage.finish(job) if shard == planned else stage.run(job, shard)
+    if rows is None:
+        raise RuntimeError(f"stage {stage.name} plans {planned} shards, shard {shard} is unknown")
+    facts = rows.facts | {
+        "shard": shard,
+        "rows": {table: len(found) for table, found in rows.tables.items()},
+        "seconds": round(time.monotonic() - started, 3),
+        "device": device_name(job.device),
+    }
+    tables = {
+        spec.name: rows_to_table(rows.tables[spec.name], spec)
+        for spec in stage.tables
+        if spec.name in rows.tables
+    }
+    job.store.write_shard(stage.name, job.key, shard, tables, rows.files, facts)
+    return facts
+
+
+def device_name(device: str) -> str:
+    """Return the device in words."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def _listen(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os._exit(0)  # the parent closed the pipe or died: nobody waits for the shard in work
+
+
+def serve(device: str, answers: TextIO) -> None:
+    """Answer requests until the parent goes."""
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    while True:
+        request = requests.get()
+        try:
+            stage, job = job_of(request, device)
+            answer: dict[str, Any] = {"facts": compute(stage, job, request["shard"])}
+        except Exception as error:  # the parent decides what a failure means
+            logger.exception("shard %s of %s failed", request["shard"], request["stage"])
+            answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Take the device from the command line and serve."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints must not stand between the answers
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    # One thread a worker: results must not depend on how many workers share the machine.
+    torch.set_num_threads(1)
+    serve(sys.argv[1], answers)
+
+
+if __name__ == "__main__":
+    main()
