@@ -19,7 +19,7 @@ from rich.table import Table
 from flows.summary import results_table
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
-from storage.catalog import open_catalog
+from storage.catalog import query as catalog_query
 from storage.errors import StoreError
 from storage.store import ArtifactStore
 from tasks.materialise import Materialised
@@ -182,10 +182,9 @@ def sql(
 
     with _errors_in_words():
         try:
-            with open_catalog(root) as catalog:
-                cursor = catalog.execute(query)
-                names = [column[0] for column in cursor.description or ()]
-                rows = cursor.fetchall()
+            found = catalog_query(root, query)
+            names = [column[0] for column in found.description or ()]
+            rows = found.fetchall()
         except duckdb.Error as error:
             raise ValueError(str(error)) from None
     if as_json:
@@ -212,7 +211,7 @@ def list_artifacts(root: Root = ROOT) -> None:
         main = manifest.artifact
         table.add_row(
             ref.short, main, str(manifest.rows), f"{manifest.bytes / 1e6:.2f}",
-            manifest.created_at[:19], manifest.recipe, str(sum(manifest.reasons.values())),
+            manifest.created_at[:19], manifest.recipe, str(sum(manifest.reasons.get(main, {}).values())),
         )  # fmt: skip
     out.print(table)
 

@@ -8,16 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.catalog import query
-from storage.runs import latest_run
+from storage.runs import read_runs
 from storage.store import ArtifactStore
 
 
 def results_table(root: Path, width: int = 110) -> str:
     """Return the tables of the latest run in `root`, and where its artifacts are."""
     store = ArtifactStore(root)
-    run = latest_run(store)
-    if run is None:
+    runs = read_runs(store.root)
+    if not runs:
         return f"no run in {root}"
+    run = runs[-1]
     console = Console(width=width, record=True, file=_Nowhere())
     made = Table("stage", "artifact", "rows", "MB", "refused", title=f"{run.recipe}: artifacts")
     for stage, ref in run.stages.items():
@@ -28,7 +29,7 @@ def results_table(root: Path, width: int = 110) -> str:
             f"{main}  {ref.short}",
             str(manifest.rows),
             f"{manifest.bytes / 1e6:.1f}",
-            ", ".join(f"{count} {why}" for why, count in sorted(manifest.reasons.items())) or "-",
+            ", ".join(f"{n} {why}" for why, n in manifest.reasons.get(main, {}).items()) or "-",
         )
     console.print(made)
     if "evaluate" in run.stages:
@@ -53,7 +54,7 @@ def _metrics(root: Path) -> Table:
         from metrics where kind != 'all' or metric = 'iig_mean'
         group by all order by benchmark, metric, kind
         """,
-    )
+    ).fetchall()
     table = Table("benchmark", "metric", "questions", "n", "base", "trained", "95 % intervals",
                   title="metrics")  # fmt: skip
     for benchmark, kind, metric, b, b_low, b_high, t, t_low, t_high, n in rows:

@@ -213,6 +213,9 @@ class TrainConfig(Frozen):
     max_grad_norm: float = Field(1.0, gt=0)
     """R1-V."""
     gradient_checkpointing: bool = True
+    bf16: bool = True
+    """Autocast around float32 weights (R1-V trains in bfloat16 with float32 optimiser states):
+    weights that are themselves bfloat16 do not move at a learning rate of 1e-6."""
     freeze_vision: bool = False
     lora: Lora | None = None
     save_every: int = Field(100, ge=1)

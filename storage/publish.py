@@ -98,6 +98,8 @@ def place(built: Path, target: Path, trash: Path) -> None:
         os.rename(target, trash)
     os.rename(built, target)
     fsync_dir(target.parent)
+    # The stage's own directory may be as new as the artifact.
+    fsync_dir(target.parent.parent)
     remove_tree(trash)
 
 

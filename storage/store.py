@@ -40,7 +40,7 @@ from storage.publish import (
     stamp,
 )
 from storage.refs import ArtifactRef, check_key, check_name
-from storage.staging import FILES, WORK, Staging
+from storage.staging import FILES, WORK, Shard, Staging
 from storage.tables import TableSpec
 
 __all__ = [
@@ -186,6 +186,12 @@ class ArtifactStore:
     def missing_shards(self, stage: str, key: str, shards: Sequence[int]) -> list[int]:
         """Return those of `shards` that are not in staging as whole shards."""
         return self._staging(stage, key).missing(shards)
+
+    def staged_shards(self, stage: str, key: str) -> list[Shard]:
+        """Return the whole shards that are in staging, in order."""
+        staging = self._staging(stage, key)
+        found = (staging.read(number) for number in staging.numbers())
+        return [shard for shard in found if shard is not None]
 
     def write_shard(
         self,

@@ -7,20 +7,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-
 from mbpo_core.config import EmbeddedBenchmark, Model, Recipe
-from mbpo_core.data.images import decode_png
 from mbpo_core.evaluation import embedded, held_out
 from mbpo_core.evaluation.protocol import Answer, Item, Score, Scorer, metrics
-from mbpo_core.information_gain import GainQuery, information_gain
+from mbpo_core.information_gain import information_gain
+from mbpo_core.models.preprocessing import to_units
+from mbpo_core.models.protocol import PromptedResponse
 from mbpo_core.models.qwen_vl import QwenVL
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec
 from tasks.models import open_policy
 from tasks.packs import run_packs
-from tasks.rows import fetch, read
+from tasks.queries import prompted
+from tasks.rows import chunk, fetch, pixels, read
 from tasks.stage import Job, ShardRows, Stage, slices
 
 METRICS = TableSpec(
@@ -86,28 +86,36 @@ class Evaluate(Stage):
         """Answer one run of questions with one model."""
         which, part = divmod(shard, _shards_per_model(job))
         config = job.recipe.evaluate
-        found = slices(len(items(job)), config.shard_rows)[part]
-        rows = items(job)[found.start : found.stop]
+        rows = chunk(items(job), config.shard_rows, part)
         folder = None
         if MODELS[which] == "trained":
-            folder = job.store.path(job.inputs["train"]) / "files" / "model"
+            folder = job.store.files(job.inputs["train"]) / "model"
         policy = open_policy(job.recipe.policy, job.device, folder)
-        lengths = [_length(policy, item, config.max_new_tokens) for item in rows]
-        answers, splits = run_packs(
-            rows,
-            lengths,
+        questions = {item.question_id: item for item in rows}
+        found = [_prompted(policy, item) for item in rows]
+        fits = [row for row in found if not isinstance(row, str)]
+        answered, splits = run_packs(
+            fits,
+            [len(row.prompt) + config.max_new_tokens for row in fits],
             config.batch_tokens,
-            lambda pack: _answer(policy, pack, MODELS[which], config.max_new_tokens),
-            lambda item: _row(item, MODELS[which]) | {"reason": "out_of_memory"},
+            lambda pack: _answer(policy, pack, questions, MODELS[which], config.max_new_tokens),
+            lambda row: _row(questions[row.sample_id], MODELS[which]) | {"reason": "out_of_memory"},
         )
+        refused = [
+            _row(item, MODELS[which]) | {"reason": why}
+            for item, why in zip(rows, found, strict=True)
+            if isinstance(why, str)
+        ]
+        by_id = {row["question_id"]: row for row in answered + refused}
+        answers = [by_id[item.question_id] for item in rows]
         return ShardRows({"predictions": answers}, facts={"packs_split": splits})
 
     def finish(self, job: Job) -> ShardRows:
         """Sum up the predictions of all shards."""
         questions = {item.question_id: item for item in items(job)}
         answers = []
-        for path in job.store.staged_parts(self.name, job.key, "predictions"):
-            for row in pq.read_table(path).to_pylist():
+        for shard in job.store.staged_shards(self.name, job.key):
+            for row in pq.read_table(shard.table("predictions")).to_pylist():
                 if row["reason"] is None:
                     fields = {name: row[name] for name in Score.__dataclass_fields__}
                     item = questions[row["question_id"]]
@@ -173,9 +181,13 @@ def _scorer(item: Item) -> Scorer:
     return embedded.score if item.benchmark.startswith("embedded/") else held_out.score
 
 
-def _length(policy: QwenVL, item: Item, max_new_tokens: int) -> int:
-    height, width = decode_png(item.image_png).shape[:2]
-    return len(policy.prompt_ids(item.question, height, width)) + max_new_tokens
+def _prompted(policy: QwenVL, item: Item) -> PromptedResponse | str:
+    """Return the gold answer as the policy reads it, or why it cannot."""
+    png = {"bytes": item.image_png}
+    height, width = pixels(png).shape[1:]
+    sample = {"sample_id": item.question_id, "image": png, "height": height, "width": width,
+              "question": item.question, "response": item.answer}  # fmt: skip
+    return prompted(policy, sample, None)
 
 
 def _row(item: Item, model: str) -> dict[str, Any]:
@@ -191,24 +203,24 @@ def _row(item: Item, model: str) -> dict[str, Any]:
 
 
 def _answer(
-    policy: QwenVL, pack: list[Item], model: str, max_new_tokens: int
+    policy: QwenVL,
+    pack: list[PromptedResponse],
+    questions: dict[str, Item],
+    model: str,
+    max_new_tokens: int,
 ) -> list[dict[str, Any]]:
-    images = [torch.from_numpy(decode_png(i.image_png).copy()).permute(2, 0, 1) for i in pack]
-    prompts = [policy.prompt_ids(i.question, *p.shape[1:]) for i, p in zip(pack, images, strict=True)]
     sampled = policy.sample(
-        prompts, [p / 255 for p in images], [0] * len(pack),
-        temperature=0.0, top_p=1.0, max_new_tokens=max_new_tokens,
-    )  # fmt: skip
-    gains = information_gain(
-        policy,
-        [
-            GainQuery(prompt, policy.response_ids(item.answer), image)
-            for prompt, item, image in zip(prompts, pack, images, strict=True)
-        ],
+        [row.prompt for row in pack],
+        to_units([row.image for row in pack]),
+        [0] * len(pack),  # greedy: nothing is drawn
+        temperature=0.0,
+        top_p=1.0,
+        max_new_tokens=max_new_tokens,
     )
     rows = []
-    for item, answer, gain in zip(pack, sampled, gains, strict=True):
-        text = policy.decode(answer.ids)
+    gains = information_gain(policy, pack)
+    for row, answer, gain in zip(pack, sampled, gains, strict=True):
+        item, text = questions[row.sample_id], policy.decode(answer.ids)
         score = _scorer(item)(item, text)
         rows.append(
             _row(item, model)

@@ -13,7 +13,7 @@ from mbpo_core.config import Recipe
 from storage.catalog import rebuild_catalog
 from storage.identity import Identity
 from storage.refs import ArtifactRef
-from storage.runs import Run
+from storage.runs import record_stage
 from storage.store import ArtifactStore
 from tasks.pool import PROJECT, WorkerPool
 from tasks.runtime import Runtime
@@ -43,7 +43,7 @@ def materialise(
     runtime: Runtime,
     inputs: Mapping[str, ArtifactRef],
     pool: WorkerPool,
-    run: Run,
+    run_id: str,
     *,
     refresh: bool = False,
     progress: Progress = lambda stage, done, planned: None,
@@ -65,8 +65,8 @@ def materialise(
             if refresh:
                 store.discard_staging(stage.name, job.key)
             missing = _compute(stage, job, pool, progress, run_shards or pool.run_all)
-            found = _commit(stage, job, identity, run, time.monotonic() - started)
-        run.record(stage.name, found)
+            found = _commit(stage, job, identity, run_id, time.monotonic() - started)
+        record_stage(store.root, run_id, stage.name, found)
     rebuild_catalog(store)
     seconds = time.monotonic() - started
     return Materialised(found, not missing, seconds, tuple(missing))
@@ -99,7 +99,7 @@ def _compute(
 
 
 def _commit(
-    stage: Stage, job: Job, identity: Identity, run: Run, seconds: float
+    stage: Stage, job: Job, identity: Identity, run_id: str, seconds: float
 ) -> ArtifactRef:
     revision, dirty = code_revision()
     return job.store.commit(
@@ -111,7 +111,7 @@ def _commit(
         identity=identity,
         inputs=dict(job.inputs),
         recipe=job.recipe.name,
-        run_id=run.run_id,
+        run_id=run_id,
         code_revision=revision,
         code_dirty=dirty,
         wall_seconds=seconds,

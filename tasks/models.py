@@ -19,13 +19,18 @@ def model_identity(model: Model) -> str:
     return f"{model_fingerprint(model.name, model.revision)} {model.dtype} {model.attention}"
 
 
-def open_policy(model: Model, device: str, folder: Path | None = None) -> QwenVL:
-    """Load a policy, or the one that this process holds; `folder` = other weights of its kind."""
+def open_policy(
+    model: Model, device: str, folder: Path | None = None, dtype: str | None = None
+) -> QwenVL:
+    """Load a policy, or the one that this process holds.
+
+    `folder` holds other weights of the same kind; `dtype` overrides that of the description.
+    """
     if isinstance(model, EmbeddedModel):
         return _load(str(folder or EMBEDDED), None, "float32", device, "sdpa")
     name = str(folder) if folder else model.name
     revision = None if folder else model.revision
-    return _load(name, revision, model.dtype, device, model.attention)
+    return _load(name, revision, dtype or model.dtype, device, model.attention)
 
 
 @lru_cache(maxsize=1)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mbpo_core.config import Recipe
+from storage.catalog import rebuild_catalog
 from storage.refs import ArtifactRef
-from storage.runs import Run
+from storage.runs import finish_run, record_stage, start_run
 from storage.store import ArtifactStore
 from tasks.materialise import Materialised, Progress, RunShards, materialise
 from tasks.pool import WorkerPool
 from tasks.registry import ORDER, STAGES
 from tasks.runtime import Runtime
 from tasks.stage import Stage
-
-logger = logging.getLogger(__name__)
 
 
 class MissingUpstreamError(RuntimeError):
@@ -50,9 +50,6 @@ class Choice:
         return ORDER[ORDER.index(self.start) :] if self.start else ORDER
 
 
-StageTask = Callable[[Stage, Callable[[], Materialised]], Materialised]
-
-
 def run_pipeline(
     recipe: Recipe,
     runtime: Runtime,
@@ -68,7 +65,8 @@ def run_pipeline(
     Raises MissingUpstreamError where a stage that is not computed is not in the store either.
     """
     store = ArtifactStore(runtime.root)
-    run = Run.begin(store, recipe.name)
+    run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
+    start_run(store.root, run_id, recipe.name)
     refs: dict[str, ArtifactRef] = {}
     made: dict[str, Materialised] = {}
     status = "failed"
@@ -78,17 +76,18 @@ def run_pipeline(
             inputs = {upstream: refs[upstream] for upstream in stage.inputs}
             if name in choice.stages():
                 made[name] = materialise(
-                    stage, recipe, runtime, inputs, pool, run,
+                    stage, recipe, runtime, inputs, pool, run_id,
                     refresh=name in choice.refresh, progress=progress, run_shards=run_shards,
                 )  # fmt: skip
                 refs[name] = made[name].ref
                 finished(name, made[name])
             else:
                 refs[name] = _from_store(stage, recipe, runtime, inputs, store)
-                run.record(name, refs[name])
+                record_stage(store.root, run_id, name, refs[name])
         status = "completed"
     finally:
-        run.end(status)
+        finish_run(store.root, run_id, status)
+        rebuild_catalog(store)
     return made
 
 

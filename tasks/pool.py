@@ -17,6 +17,7 @@ from typing import Any
 from tasks.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+Note = Callable[[str], None]
 PROJECT = Path(__file__).parents[1]
 
 
@@ -49,8 +50,8 @@ class Worker:
                 )
         return self.process
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send one request and wait for its answer."""
+    def ask(self, request: dict[str, Any], note: Note) -> dict[str, Any]:
+        """Send one request, pass on the notes, and wait for the answer."""
         process = self.start()
         assert process.stdin is not None and process.stdout is not None
         watchdog = threading.Timer(self.timeout, process.kill)
@@ -58,7 +59,8 @@ class Worker:
         try:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
+            while (line := process.stdout.readline()) and line.startswith('{"note"'):
+                note(json.loads(line)["note"])
         except BrokenPipeError:
             line = ""
         finally:
@@ -108,11 +110,13 @@ class WorkerPool:
     def __exit__(self, *exception: object) -> None:
         self.release()
 
-    def run(self, request: dict[str, Any], shard: int) -> dict[str, Any]:
+    def run(
+        self, request: dict[str, Any], shard: int, note: Note = lambda text: None
+    ) -> dict[str, Any]:
         """Compute a shard on the next idle worker; raises ShardFailedError or WorkerDiedError."""
         worker = self._idle.get()
         try:
-            return worker.ask(request | {"shard": shard})
+            return worker.ask(request | {"shard": shard}, note)
         finally:
             self._idle.put(worker)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,6 +38,8 @@ class Job:
     inputs: Mapping[str, ArtifactRef]
     runtime: Runtime
     device: str = "cpu"
+    note: Callable[[str], None] = lambda text: None
+    """Tells whoever waits what is going on."""
 
 
 @dataclass(frozen=True)

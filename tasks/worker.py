@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,9 +71,7 @@ def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
         "device": device_name(job.device),
     }
     tables = {
-        spec.name: rows_to_table(rows.tables[spec.name], spec)
-        for spec in stage.tables
-        if spec.name in rows.tables
+        spec.name: rows_to_table(rows.tables.get(spec.name, []), spec) for spec in stage.tables
     }
     job.store.write_shard(stage.name, job.key, shard, tables, rows.files, facts)
     return facts
@@ -97,12 +96,17 @@ def serve(device: str, answers: TextIO) -> None:
         request = requests.get()
         try:
             stage, job = job_of(request, device)
+            job = replace(job, note=lambda text: _say(answers, {"note": text}))
             answer: dict[str, Any] = {"facts": compute(stage, job, request["shard"])}
         except Exception as error:  # the parent decides what a failure means
             logger.exception("shard %s of %s failed", request["shard"], request["stage"])
             answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        _say(answers, answer)
+
+
+def _say(answers: TextIO, message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
 
 
 def main() -> None:

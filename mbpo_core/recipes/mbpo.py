@@ -70,6 +70,7 @@ def tiny() -> Recipe:
             max_steps=200,
             lr_scheduler="constant",
             gradient_checkpointing=False,
+            bf16=False,
             probe_every=20,
             stream_norm_every=10,
         ),

@@ -1,0 +1,172 @@
+"""Records become samples: turns, images and closed-ended answers joined, nothing lost."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mbpo_core.data.closed_ended import detect_closed_ended
+from mbpo_core.data.conversations import RawSample, RefusedTurn, read_turns
+from mbpo_core.data.images import ImagePolicy, PreparedImage, prepare_image
+from mbpo_core.data.sources import image_size, read_image
+from mbpo_core.records import Reason, Refusal, Sample
+
+__all__ = ["Sample", "read_samples", "sample_id"]
+
+_CACHED_IMAGES = 64
+"""Neighbouring records often share an image."""
+
+
+def sample_id(image_sha: str, question: str, response: str) -> str:
+    """Return the identity of a sample by content.
+
+    Args:
+        image_sha: sha256 (hexadecimal) of the bytes of the image *file*, so that the id does not
+            depend on the policy for images and can be had without decoding.
+        question: text without `<image>`.
+        response: gold response.
+
+    The turn does not enter: as earlier turns are no context, it changes nothing.
+    """
+    return _digest("sample", image_sha, question, response)
+
+
+def read_samples(
+    records: Sequence[Any],
+    part: range,
+    *,
+    image_root: Path,
+    policy: ImagePolicy,
+    long_yes_no: bool,
+) -> list[Sample]:
+    """Read the records of one part; each gives at least one row, and no two rows share an id.
+
+    Args:
+        records: all records of the source. Those before the part are looked at only to find out
+            which rows of the part repeat them, so parts may be read in any order or apart.
+        part: positions of the records to read; its step is 1.
+        image_root: folder that image paths are relative to.
+        policy: size and bounds of the images.
+        long_yes_no: see `detect_closed_ended`.
+
+    Returns:
+        Rows in the order of records and turns. A bad record or image is a row with a reason.
+
+    Raises:
+        ValueError: the part does not lie within the records.
+    """
+    if part.step != 1 or not 0 <= part.start <= max(part.start, part.stop) <= len(records):
+        raise ValueError(f"expected a part of range({len(records)}), got {part}")
+    turns = [(index, turn) for index in part for turn in read_turns(records[index])]
+    load, prepare = _cached_readers(image_root, policy)
+    seen = _earlier_ids(records[: part.start], turns, image_root, load)
+    rows = []
+    for index, turn in turns:
+        sample = _sample(index, turn, load, prepare, long_yes_no)
+        if sample.reason is None and sample.sample_id in seen:
+            sample = _duplicate(sample)
+        seen.add(sample.sample_id)
+        rows.append(sample)
+    return rows
+
+
+_Load = Callable[[str | bytes], tuple[bytes, str] | Refusal]
+_Prepare = Callable[[str | bytes], PreparedImage | Refusal]
+
+
+def _cached_readers(root: Path, policy: ImagePolicy) -> tuple[_Load, _Prepare]:
+    """Return how to get (bytes, sha256) of an image file, and the prepared image."""
+
+    @lru_cache(maxsize=_CACHED_IMAGES)
+    def load(reference: str | bytes) -> tuple[bytes, str] | Refusal:
+        data = read_image(reference, root)
+        return data if isinstance(data, Refusal) else (data, hashlib.sha256(data).hexdigest())
+
+    @lru_cache(maxsize=_CACHED_IMAGES)
+    def prepare(reference: str | bytes) -> PreparedImage | Refusal:
+        loaded = load(reference)
+        return loaded if isinstance(loaded, Refusal) else prepare_image(loaded[0], policy)
+
+    return load, prepare
+
+
+def _sample(
+    index: int, turn: RawSample | RefusedTurn, load: _Load, prepare: _Prepare, long_yes_no: bool
+) -> Sample:
+    if isinstance(turn, RefusedTurn):
+        return _refused(index, turn, turn.refusal)
+    loaded = load(turn.image)
+    if isinstance(loaded, Refusal):
+        return _refused(index, turn, loaded)
+    image = prepare(turn.image)
+    if isinstance(image, Refusal):
+        return _refused(index, turn, image)
+    closed = detect_closed_ended(turn.question, turn.answer, long_yes_no=long_yes_no)
+    return Sample(
+        sample_id=sample_id(loaded[1], turn.question, turn.answer),
+        source_id=turn.source_id,
+        source_index=index,
+        turn=turn.turn,
+        image_id=image.image_id,
+        image_png=image.png,
+        height=image.height,
+        width=image.width,
+        question=turn.question,
+        response=turn.answer,
+        closed_kind=closed.kind if closed else None,
+        closed_answer=closed.answer if closed else None,
+        options=closed.options if closed else (),
+    )
+
+
+def _refused(index: int, turn: RawSample | RefusedTurn, refusal: Refusal) -> Sample:
+    place = _digest("refused", str(index), str(turn.turn), refusal.reason)
+    return Sample(
+        place, turn.source_id, index, turn.turn, None, None, None, None,
+        turn.question, turn.answer, reason=refusal.reason, detail=refusal.detail,
+    )  # fmt: skip
+
+
+def _duplicate(sample: Sample) -> Sample:
+    turn = RawSample(sample.source_id, sample.turn, b"", sample.question, sample.response)
+    refusal = Refusal(Reason.DUPLICATE, f"same content as sample {sample.sample_id}")
+    return _refused(sample.source_index, turn, refusal)
+
+
+def _earlier_ids(
+    earlier: Sequence[Any], turns: Sequence[tuple[int, RawSample | RefusedTurn]],
+    root: Path, load: _Load,
+) -> set[str]:  # fmt: skip
+    """Return ids of earlier records that turns of the part may repeat.
+
+    Only files of equal size under equal texts can be equal, so few have to be read.
+    """
+    sizes = defaultdict(set)
+    for _, turn in turns:
+        if isinstance(turn, RawSample):
+            sizes[turn.question, turn.answer].add(image_size(turn.image, root))
+    ids = set()
+    for turn in _samples_with_texts(earlier, sizes.keys()):
+        if image_size(turn.image, root) in sizes[turn.question, turn.answer]:
+            loaded = load(turn.image)
+            if not isinstance(loaded, Refusal):
+                ids.add(sample_id(loaded[1], turn.question, turn.answer))
+    return ids
+
+
+def _samples_with_texts(records: Sequence[Any], texts: Any) -> Iterator[RawSample]:
+    for record in records:
+        for turn in read_turns(record):
+            if isinstance(turn, RawSample) and (turn.question, turn.answer) in texts:
+                yield turn
+
+
+def _digest(*parts: str) -> str:
+    """Return sha256 of the parts; lengths stand before them, so that borders cannot shift."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        digest.update(f"{len(data)}:".encode() + data)
+    return digest.hexdigest()

@@ -1,0 +1,257 @@
+"""The entry: groups in, a trained model and the tables of its run out."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import PeftModel
+from torch import Tensor
+from transformers import TrainingArguments
+from transformers.utils.logging import (
+    disable_progress_bar,
+    enable_progress_bar,
+    is_progress_bar_enabled,
+)
+
+from mbpo_core.curriculum import shuffled
+from mbpo_core.grouping import Group, by_id
+from mbpo_core.models.loading import save_policy
+from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.objectives.grpo import HybridGRPO
+from mbpo_core.objectives.protocol import Objective
+from mbpo_core.training.adaptation import Reference, prepare_policy
+from mbpo_core.training.batches import Encoder, plan_slots
+from mbpo_core.training.config import HybridConfig
+from mbpo_core.training.log import Row, TrainingLog
+from mbpo_core.training.probes import probe_set
+from mbpo_core.training.rollouts import RewardFn
+from mbpo_core.training.trainer import HybridTrainer, autocast_for
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run leaves behind."""
+
+    steps: int
+    """Optimiser steps done, those before a resume included."""
+    tables: dict[str, list[Row]]
+    """`steps`, `probes` and `rollouts`; see `TrainingLog`."""
+    model_path: Path
+    """Folder that `load_policy` opens; the adapter's folder where merging was switched off."""
+    adapter_path: Path | None
+    """Folder of the adapter; None after full fine-tuning."""
+
+
+def train(
+    policy: QwenVL,
+    groups: Sequence[Group],
+    images: Mapping[str, Tensor],
+    config: HybridConfig,
+    output_dir: Path,
+    reward_fn: RewardFn,
+    *,
+    resume: bool,
+    on_step: Callable[[Row], None] | None = None,
+    objective: Objective | None = None,
+) -> TrainResult:
+    """Train a policy on offline and online groups with the hybrid loss (eq. 7).
+
+    Per optimiser step: a mini-batch from the union of both streams; G rollouts of each online
+    prompt, verified; one forward pass per micro-batch over both streams; one update.
+
+    Args:
+        policy: the initial policy, on its device; it is trained in place. Its state at the call
+            is the reference, also when an interrupted run is resumed: pass the initial one then.
+        groups: both streams.
+        images: image id -> uint8 [3, H, W], sides as the model wants them.
+        config: settings.
+        output_dir: takes checkpoints, `log/` (JSON lines), `model/` and `adapter/`.
+        reward_fn: verifies a rollout; called as (text, kind, answer, options).
+        resume: continue from the newest whole checkpoint in `output_dir`, or start where there is
+            none. Log rows after that checkpoint are dropped and written again.
+        on_step: called with each row of the `steps` table.
+        objective: another objective than the hybrid loss of `config`.
+
+    Raises:
+        FileExistsError: where `output_dir` holds a run and `resume` is false.
+        ValueError: where it holds *another* run, or a row is over the length limit.
+        FloatingPointError: where a loss is not finite.
+
+    Differs from the paper: it states none of the optimiser's settings; see `HybridConfig`.
+    """
+    index = by_id(groups)
+    batches = None if config.max_steps is None else math.ceil(config.max_steps / config.iterations)
+    plan = shuffled(
+        config.seed,
+        [group.group_id for group in groups if group.stream == "offline"],
+        [group.group_id for group in groups if group.stream == "online"],
+        config.groups_per_step,
+        offline_epochs=config.offline_epochs,
+        online_epochs=config.online_epochs,
+        max_steps=batches,
+    )
+    total = len(plan) * config.iterations
+    args = _arguments(policy, config, output_dir, min(config.max_steps or total, total))
+    with args.main_process_first(local=False):
+        main = args.process_index == 0
+        if main:
+            _claim(output_dir, _identity(config, plan, groups), resume=resume)
+        checkpoint = _newest_checkpoint(output_dir)
+    prepare_policy(policy, config)
+    encoder = Encoder(policy, images)
+    encoder.check(
+        [index[i] for i in sorted({i for batch in plan for i in batch})], config.max_new_tokens
+    )
+    reference = Reference(policy, encoder, autocast=autocast_for(args.device, config))
+    reference.to(args.device)
+    trainer = HybridTrainer(
+        policy=policy,
+        encoder=encoder,
+        reference=reference,
+        objective=objective or _hybrid(config),
+        reward_fn=reward_fn,
+        config=config,
+        args=args,
+        slots=plan_slots(
+            plan, index, args.gradient_accumulation_steps * args.world_size, config.iterations
+        ),
+        probes=probe_set(groups, config.probe_groups, config.seed),
+        log=TrainingLog(output_dir / "log", keep_steps=_step_of(checkpoint), writes=main),
+        on_step=on_step,
+    )
+    with _without_bars():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.probe()
+        return _finish(trainer, policy, config, output_dir)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Silence the bars that transformers draws for every saved file; `on_step` tells progress."""
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bar()
+
+
+def _hybrid(config: HybridConfig) -> HybridGRPO:
+    return HybridGRPO(
+        beta=config.beta,
+        clip=config.clip,
+        advantages=config.advantages,
+        aggregate=config.aggregate,
+        chosen_reward=config.chosen_reward,
+        rejected_reward=config.rejected_reward,
+    )
+
+
+def _arguments(
+    policy: QwenVL, config: HybridConfig, output_dir: Path, steps: int
+) -> TrainingArguments:
+    """The Trainer's settings: ours where we have one, quiet and deterministic elsewhere."""
+    args = TrainingArguments(
+        output_dir=str(output_dir),
+        max_steps=steps,
+        per_device_train_batch_size=1,  # a slot, which holds a micro-batch of groups
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.bf16,
+        seed=config.seed,
+        use_cpu=policy.device.type == "cpu",
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 1,
+        save_total_limit=config.keep_checkpoints,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=list(config.report_to) or "none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+    # Only the arguments know the number of ranks, and only then is the accumulation known.
+    at_once = config.micro_batch_groups * args.world_size
+    args.gradient_accumulation_steps = math.ceil(config.groups_per_step / at_once)
+    return args
+
+
+def _identity(config: HybridConfig, plan: Sequence[Sequence[str]], groups: Sequence[Group]) -> str:
+    """What a run is, as JSON: a folder that holds another one is not resumed."""
+    record = sorted((dataclasses.astuple(group) for group in groups), key=lambda group: group[0])
+    content = hashlib.sha256(json.dumps([plan, record]).encode()).hexdigest()
+    return json.dumps({"config": dataclasses.asdict(config), "content": content}, indent=1)
+
+
+def _claim(output_dir: Path, identity: str, *, resume: bool) -> None:
+    """Mark the folder as this run's."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    run_file = output_dir / RUN_FILE
+    if run_file.exists():
+        if not resume:
+            raise FileExistsError(f"{output_dir} holds a run already; resume it or name another")
+        if run_file.read_text() != identity:
+            raise ValueError(
+                f"{output_dir} holds a run with other settings or groups; it cannot be resumed"
+            )
+    run_file.write_text(identity)
+
+
+def _newest_checkpoint(output_dir: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    The Trainer writes its state last, so a folder without a readable state was cut by a kill; it is
+    removed, because the Trainer would count it among those to keep.
+    """
+    whole = []
+    for folder in output_dir.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            logger.warning("%s was not written to its end and is removed", folder.name)
+            shutil.rmtree(folder)
+        else:
+            whole.append(folder)
+    return max(whole, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else -1
+
+
+def _finish(
+    trainer: HybridTrainer, policy: QwenVL, config: HybridConfig, output_dir: Path
+) -> TrainResult:
+    """Write the trained model so that it loads like any checkpoint."""
+    policy.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    policy.model.eval()
+    model_path, adapter_path = output_dir / "model", None
+    main = trainer.is_world_process_zero()
+    if isinstance(policy.model, PeftModel):
+        adapter_path = output_dir / "adapter"
+        if main:
+            policy.model.save_pretrained(adapter_path)
+        if config.lora is not None and config.lora.merge:
+            policy.model = policy.model.merge_and_unload()
+        else:
+            model_path = adapter_path
+    if main and model_path != adapter_path:
+        model_path.mkdir(exist_ok=True)
+        save_policy(policy, model_path)
+    trainer.accelerator.wait_for_everyone()
+    return TrainResult(trainer.state.global_step, trainer.tables.tables, model_path, adapter_path)

@@ -1,0 +1,359 @@
+"""The Trainer of transformers with the hybrid loss.
+
+Resume, accumulation, mixed precision, distribution and trackers are the Trainer's. Ours are three
+methods: what is prepared once per optimiser step (`get_batch_samples`: rollouts, rewards,
+reference, counts), one forward and backward pass (`training_step`) and the row that is logged.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType, gather_object
+from torch import Tensor, nn
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from mbpo_core.grouping import Group
+from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.objectives.protocol import (
+    Counts,
+    Metrics,
+    Objective,
+    ObjectiveOutput,
+    ScoredGroup,
+)
+from mbpo_core.training.adaptation import Reference
+from mbpo_core.training.batches import NO_ROWS, Encoder, MicroBatch, Slot, score
+from mbpo_core.training.config import HybridConfig
+from mbpo_core.training.log import Row, TrainingLog
+from mbpo_core.training.probes import probe
+from mbpo_core.training.rollouts import (
+    RewardFn,
+    Rollout,
+    roll_out,
+    rollout_metrics,
+    rollout_rows,
+)
+from mbpo_core.training.stream_norms import StreamNorms, check_supported
+
+logger = logging.getLogger(__name__)
+
+
+class HybridTrainer(Trainer):
+    """Trains a policy on slots of groups with an objective."""
+
+    def __init__(
+        self,
+        *,
+        policy: QwenVL,
+        encoder: Encoder,
+        reference: Reference,
+        objective: Objective,
+        reward_fn: RewardFn,
+        config: HybridConfig,
+        args: TrainingArguments,
+        slots: Sequence[Slot],
+        probes: Sequence[Group],
+        log: TrainingLog,
+        on_step: Callable[[Row], None] | None,
+    ) -> None:
+        """Bind the parts; `train()` is the Trainer's."""
+        super().__init__(
+            model=policy.model, args=args, train_dataset=slots, data_collator=_only_item
+        )
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Probing(self))
+        if config.stream_norm_every:
+            check_supported(self.accelerator)
+        self.policy, self.encoder, self.reference = policy, encoder, reference
+        self.objective, self.reward_fn, self.config = objective, reward_fn, config
+        self.probe_groups, self.tables, self.on_step = probes, log, on_step
+        self._rollouts: dict[str, tuple[Rollout, ...]] = {}
+        self._old: dict[str, list[Tensor]] = {}
+        self._counts = Counts(0, 0, 0)
+        self._metrics = Metrics()
+        self._totals: dict[str, Any] = {}
+        self._norms: StreamNorms | None = None
+
+    # --- what the Trainer does not need to know -------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
+        """Slots in the planned order: the curriculum has shuffled already."""
+        return torch.utils.data.SequentialSampler(train_dataset or self.train_dataset)
+
+    def _prepare_inputs(self, inputs: MicroBatch) -> MicroBatch:
+        return inputs
+
+    def floating_point_ops(self, inputs: MicroBatch) -> int:
+        """Not counted."""
+        return 0
+
+    # --- once per optimiser step ----------------------------------------------------------------
+
+    @torch.no_grad()
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Slot], num_batches: int, device: torch.device
+    ) -> tuple[list[MicroBatch], None]:
+        """Roll out, verify, score the reference and count, for all micro-batches of a step."""
+        slots = [slot for _, slot in zip(range(num_batches), epoch_iterator, strict=False)]
+        self.policy.model.eval()
+        self._metrics = Metrics()
+        self._totals = {
+            "loss_offline": 0.0,
+            "loss_online": 0.0,
+            "grad_norm_offline": None,
+            "grad_norm_online": None,
+        }
+        self._roll_out([slot for slot in slots if not slot.dummy])
+        batches = [self._dummy(slot) if slot.dummy else self._batch(slot) for slot in slots]
+        self._counts = self._count(batches)
+        measured = self.config.stream_norm_every and (
+            slots[0].step % self.config.stream_norm_every == 0
+        )
+        self._norms = StreamNorms(self.model.parameters()) if measured else None
+        return batches, None
+
+    def _roll_out(self, slots: Sequence[Slot]) -> None:
+        """Sample anew on the first step of a set of rollouts; keep them for the others."""
+        groups = [group for slot in slots for group in slot.groups if group.stream == "online"]
+        if slots and slots[0].step == slots[0].rollout_step:
+            step = slots[0].step + 1
+            self._old = {}
+            self._rollouts = roll_out(
+                self.policy, self.encoder, groups, self.config, step, self.reward_fn
+            )
+            self._write(
+                "rollouts",
+                [
+                    row
+                    for group in groups
+                    for row in rollout_rows(group, self._rollouts[group.group_id], step)
+                ],
+            )
+        drawn = [rollout for group in groups for rollout in self._rollouts[group.group_id]]
+        self._metrics.merge(rollout_metrics(drawn))
+
+    def _batch(self, slot: Slot) -> MicroBatch:
+        """Rows, rewards and reference of a slot; offline groups first."""
+        offline = [group for group in slot.groups if group.stream == "offline"]
+        online = [group for group in slot.groups if group.stream == "online"]
+        offline_rows = sum((self.encoder.offline(group) for group in offline), NO_ROWS)
+        online_rows = sum(
+            (
+                self.encoder.online(group, [r.ids for r in self._rollouts[group.group_id]])
+                for group in online
+            ),
+            NO_ROWS,
+        )
+        reference = [row for group in offline for row in self.reference.offline(group)]
+        reference += self.reference.online(online_rows, self.config.temperature)
+        batch = MicroBatch(
+            slot,
+            tuple(self._scored(group) for group in [*offline, *online]),
+            offline_rows,
+            online_rows,
+            reference,
+            [None] * len(reference),
+        )
+        if self.config.iterations > 1 and online:
+            batch.old[len(offline_rows.responses) :] = self._old_logps(slot, batch)
+        return batch
+
+    def _old_logps(self, slot: Slot, batch: MicroBatch) -> list[Tensor]:
+        """log pi_old of the rollouts, scored by the training forward when they are drawn."""
+        key = ",".join(group.group_id for group in slot.groups)
+        if key not in self._old:
+            with self.autocast():
+                self._old[key] = score(self.policy, NO_ROWS, batch.online, self.config.temperature)
+        return self._old[key]
+
+    def _dummy(self, slot: Slot) -> MicroBatch:
+        """Rows that only give a rank something to pass forward; their loss is multiplied by 0."""
+        group = slot.groups[0]
+        if group.stream == "offline":
+            return MicroBatch(slot, (), self.encoder.offline(group), NO_ROWS, [], [])
+        rows = self.encoder.online(group, [self.encoder.text(group.answer or "")])
+        return MicroBatch(slot, (), NO_ROWS, rows, [], [])
+
+    def _scored(self, group: Group) -> ScoredGroup:
+        if group.stream == "offline":
+            roles = tuple(candidate.role for candidate in group.candidates)
+            return ScoredGroup(group.group_id, "offline", roles)
+        rewards = tuple(rollout.reward for rollout in self._rollouts[group.group_id])
+        return ScoredGroup(group.group_id, "online", ("rollout",) * len(rewards), rewards)
+
+    def _count(self, batches: Sequence[MicroBatch]) -> Counts:
+        """Samples, sequences and tokens of the whole step over all ranks."""
+        real = [batch for batch in batches if not batch.slot.dummy]
+        groups = [group for batch in real for group in batch.scored]
+        online = sum(group.stream == "online" for group in groups)
+        local = [
+            len(groups),
+            sum(len(group.roles) for group in groups),
+            sum(batch.tokens for batch in real),
+            len(groups) - online,
+            online,
+        ]
+        total = self.accelerator.reduce(torch.tensor(local, device=self.args.device), "sum")
+        samples, sequences, tokens, offline, online = total.tolist()
+        self._totals |= {
+            "groups_offline": offline,
+            "groups_online": online,
+            "sequences": sequences,
+            "tokens": tokens,
+        }
+        return Counts(samples, sequences, tokens)
+
+    # --- one micro-batch ------------------------------------------------------------------------
+
+    def autocast(self) -> torch.autocast:
+        """The precision of every forward pass of the run."""
+        return autocast_for(self.args.device, self.config)
+
+    def compute_output(self, model: nn.Module, batch: MicroBatch) -> ObjectiveOutput:
+        """One forward pass over all rows of both streams, then the objective.
+
+        Raises:
+            FloatingPointError: where the loss is not finite, naming step and groups.
+        """
+        with self.autocast():
+            logps = score(self.policy, batch.offline, batch.online, self.config.temperature, model)
+        if batch.slot.dummy:
+            nothing = sum(row.sum() for row in logps) * 0.0
+            return ObjectiveOutput(nothing, nothing, Metrics())
+        output = self.objective(logps, batch.reference, batch.scored, self._counts, batch.old)
+        value = output.loss.item()
+        if not math.isfinite(value):
+            groups = ", ".join(group.group_id for group in batch.scored)
+            raise FloatingPointError(
+                f"the loss of step {batch.slot.step + 1} is {value} (groups {groups})"
+            )
+        return output
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: MicroBatch,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Forward and backward pass of one micro-batch.
+
+        The objective has divided by counts of the whole step, so nothing is divided by the
+        accumulation; ranks are *averaged* by DDP, hence the factor.
+        """
+        model.train()
+        ranks = self.accelerator.num_processes
+        with self.accelerator.no_sync(model) if self._norms else nullcontext():
+            output = self.compute_output(model, inputs)
+            if self._norms is not None:
+                self._norms.backward(output)
+            else:
+                whole = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+                kwargs = {"scale_wrt_gas": False} if whole else {}
+                self.accelerator.backward(output.loss * ranks, **kwargs)
+        if self._norms is not None and self.accelerator.sync_gradients:
+            self._totals |= self._norms.finish(self.accelerator)
+        self._metrics.merge(output.metrics)
+        self._totals["loss_offline"] += output.offline.item()
+        self._totals["loss_online"] += output.online.item()
+        return output.loss.detach() * ranks
+
+    # --- the record -----------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write the row of an optimiser step; the Trainer's closing summary is wall time only."""
+        if "loss" not in logs:
+            return
+        row = self._step_row(logs)
+        super().log({key: value for key, value in row.items() if value is not None}, start_time)
+        self._write("steps", [row], gathered=True)
+        for stream in ("offline", "online"):
+            ratio = row.get(f"max_reference_ratio_{stream}")
+            if ratio is not None and ratio > self.config.ratio_warning:
+                logger.warning(
+                    "step %d: exp(ref - lp) of an %s token is %.1f: its probability has fallen "
+                    "far below the reference's and the KL term grows exponentially",
+                    row["step"],
+                    stream,
+                    ratio,
+                )
+        if self.on_step is not None and self.is_world_process_zero():
+            self.on_step(row)
+
+    def _step_row(self, logs: dict[str, float]) -> Row:
+        parts = [(self._metrics, self._totals)]
+        if self.accelerator.num_processes > 1:
+            parts = gather_object(parts)
+        metrics, losses = Metrics(), dict(self._totals)
+        for part, _ in parts:
+            metrics.merge(part)
+        for name in ("loss_offline", "loss_online"):
+            losses[name] = sum(part[name] for _, part in parts)
+        return {
+            "step": self.state.global_step,
+            "loss": losses["loss_offline"] + losses["loss_online"],
+            **losses,
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": float(logs["grad_norm"]),
+            **metrics.values(),
+        }
+
+    def probe(self) -> None:
+        """Measure the probe set at the current step, on every rank; the first one writes."""
+        step = self.state.global_step
+        if not self.config.probe_every:
+            return
+        self.policy.model.eval()
+        with self.autocast():
+            rows = probe(self.policy, self.encoder, self.probe_groups, step)
+        if self.tables.last_probe_step() != step:  # the end may coincide with a regular probe
+            self._write("probes", rows, gathered=True)
+
+    def _write(self, table: str, rows: list[Row], *, gathered: bool = False) -> None:
+        """Hand rows to the log (it writes on the first rank); gather those that differ by rank."""
+        if self.accelerator.num_processes > 1 and not gathered:
+            rows = gather_object(rows)
+        self.tables.add(table, rows)
+
+
+class _Probing(TrainerCallback):
+    """Probes before the first step and every `probe_every` steps; the end is the caller's."""
+
+    def __init__(self, trainer: HybridTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Measure the initial policy."""
+        if state.global_step == 0:
+            self._trainer.probe()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Measure after every `probe_every` steps."""
+        every = self._trainer.config.probe_every
+        if every and state.global_step % every == 0:
+            self._trainer.probe()
+
+
+def autocast_for(device: torch.device, config: HybridConfig) -> torch.autocast:
+    """Autocast to bfloat16 where asked, a no-op otherwise."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.bf16)
+
+
+def _only_item(items: Iterable[Any]) -> Any:
+    """Collator: a slot is a batch already."""
+    (item,) = items
+    return item

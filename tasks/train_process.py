@@ -1,0 +1,224 @@
+"""The training process: `python -m tasks.train_process REQUEST`, alone or under a launcher."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbpo_core.config import Recipe
+from mbpo_core.curriculum import shuffled
+from mbpo_core.grouping import Candidate, Group
+from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.rewards import Verdict, verify
+from mbpo_core.training import HybridConfig, LoraSettings, train
+from tasks.models import model_identity, open_policy
+from tasks.rows import fetch, pixels, read
+from tasks.stage import Job
+from tasks.worker import job_of
+
+CACHED_IMAGES = 256
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class StoredImages(Mapping[str, Tensor]):
+    """Images of the samples by image id, read from the store when they are asked for."""
+
+    def __init__(self, job: Job, groups: list[dict[str, Any]]) -> None:
+        self._job = job
+        self._samples = {row["image_id"]: row["sample_id"] for row in groups}
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+
+    def __getitem__(self, image_id: str) -> Tensor:
+        """Return uint8 [3, H, W]."""
+        if image_id not in self._cache:
+            name = self._samples[image_id]
+            rows = fetch(self._job.store, self._job.inputs["ingest"], "samples", [name], ["image"])
+            self._cache[image_id] = pixels(rows[name]["image"])
+            if len(self._cache) > CACHED_IMAGES:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(image_id)
+        return self._cache[image_id]
+
+    def __contains__(self, image_id: object) -> bool:
+        """Look without reading."""
+        return image_id in self._samples
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids."""
+        return iter(self._samples)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._samples)
+
+
+def group_of(row: dict[str, Any]) -> Group:
+    """Return a stored group as training reads it."""
+    online = row["stream"] == "online"
+    return Group(
+        group_id=row["group_id"],
+        stream=row["stream"],
+        sample_id=row["sample_id"],
+        image_id=row["image_id"],
+        question=row["question"],
+        candidates=tuple(
+            Candidate(
+                role=c["role"],
+                text=c["text"],
+                image_id=c["image_id"],
+                generated_from=c["generated_from"],
+                token_ids=None if c["token_ids"] is None else tuple(c["token_ids"]),
+            )
+            for c in row["candidates"]
+        ),
+        kind=row["closed_kind"] if online else None,
+        answer=row["closed_answer"] if online else None,
+        options=tuple(o["text"] for o in row["options"] or ()) if online else (),
+    )
+
+
+def reward(text: str, kind: str, answer: str, options: tuple[str, ...]) -> Verdict:
+    """Verify one rollout."""
+    return verify(text, kind, answer, tuple(zip(LETTERS, options, strict=False)))
+
+
+def hybrid_config(recipe: Recipe) -> HybridConfig:
+    """Return the settings of a recipe as training takes them."""
+    train, objective = recipe.train, recipe.train.objective
+    return HybridConfig(
+        seed=recipe.seed,
+        beta=objective.beta,
+        clip=objective.clip,
+        advantages=objective.advantages,
+        aggregate=objective.aggregate,
+        chosen_reward=objective.chosen_reward,
+        rejected_reward=objective.rejected_reward,
+        num_generations=objective.generations,
+        temperature=objective.temperature,
+        top_p=objective.top_p,
+        max_new_tokens=objective.max_new_tokens,
+        lora=train.lora and LoraSettings(rank=train.lora.rank, alpha=train.lora.alpha),
+        **{name: getattr(train, name) for name in _SAME},
+    )
+
+
+_SAME = (
+    "learning_rate", "groups_per_step", "micro_batch_groups", "offline_epochs", "online_epochs",
+    "max_steps", "warmup_steps", "lr_scheduler", "weight_decay", "max_grad_norm",
+    "gradient_checkpointing", "freeze_vision", "save_every", "probe_every", "probe_groups",
+    "stream_norm_every", "bf16",
+)  # fmt: skip
+
+
+def run(job: Job, device: str, work: Path) -> dict[str, Any]:
+    """Train and return the rows that are not in the training's own log."""
+    recipe, config = job.recipe, hybrid_config(job.recipe)
+    columns = ["group_id", "stream", "sample_id", "image_id", "question", "candidates",
+               "closed_kind", "closed_answer", "options", "reason"]  # fmt: skip
+    rows = read(job.store, job.inputs["pair"], "groups", columns)
+    images = StoredImages(job, rows)
+    # Autocast wants float32 weights; without it they are trained as the recipe loads them.
+    policy = open_policy(recipe.policy, device, dtype="float32" if config.bf16 else None)
+    reasons = {row["group_id"]: row["reason"] or _too_long(policy, row, images, config)
+               for row in rows}  # fmt: skip
+    groups = [group_of(row) for row in rows if reasons[row["group_id"]] is None]
+    total = recipe.train.max_steps
+
+    def on_step(row: dict[str, Any]) -> None:
+        of = f" of {total}" if total else ""
+        print(f"step {row['step']}{of}: loss {row['loss']:.4f}", flush=True)
+
+    result = train(
+        policy, groups, images, config, work / "run", reward, resume=True, on_step=on_step
+    )
+    return {
+        "checkpoint": {
+            "checkpoint_id": job.key,
+            "base_model": model_identity(recipe.policy),
+            "path": result.model_path.name,
+            "steps": result.steps,
+            "groups_offline": sum(g.stream == "offline" for g in groups),
+            "groups_online": sum(g.stream == "online" for g in groups),
+            "parameters": sum(p.numel() for p in policy.model.parameters()),
+        },
+        "groups": _uses(rows, groups, reasons, config),
+    }
+
+
+def _too_long(
+    policy: QwenVL, row: dict[str, Any], images: Mapping[str, Tensor], config: HybridConfig
+) -> str | None:
+    if row["stream"] == "offline":
+        return None  # its responses were scored already
+    height, width = images[row["image_id"]].shape[1:]
+    length = len(policy.prompt_ids(row["question"], height, width)) + config.max_new_tokens
+    return "too_long" if length > policy.max_length else None
+
+
+def _uses(
+    rows: list[dict[str, Any]],
+    groups: list[Group],
+    reasons: dict[str, str | None],
+    config: HybridConfig,
+) -> list[dict[str, Any]]:
+    plan = shuffled(
+        config.seed,
+        [g.group_id for g in groups if g.stream == "offline"],
+        [g.group_id for g in groups if g.stream == "online"],
+        config.groups_per_step,
+        offline_epochs=config.offline_epochs,
+        online_epochs=config.online_epochs,
+        max_steps=config.max_steps,
+    )
+    uses = Counter(group_id for batch in plan for group_id in batch)
+    return [
+        {
+            "group_id": row["group_id"],
+            "stream": row["stream"],
+            "uses": uses[row["group_id"]],
+            "reason": reasons[row["group_id"]]
+            or (None if uses[row["group_id"]] else "not_reached"),
+        }
+        for row in rows
+    ]
+
+
+def _hang_on_parent() -> None:
+    """End with the worker that started this process: it holds the other end of the pipe."""
+
+    def wait() -> None:
+        while sys.stdin.read(1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Read the request, train, write `result.json`."""
+    path = Path(sys.argv[1])
+    request = json.loads(path.read_text(encoding="utf-8"))
+    device = request.pop("device")
+    _, job = job_of(request, device)
+    if not job.runtime.train_launcher:
+        _hang_on_parent()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if device == "cpu":
+        torch.set_num_threads(job.recipe.train.cpu_threads)
+    result = run(job, device, path.parent)
+    if int(os.environ.get("RANK", "0")) == 0:
+        (path.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A tiny policy and a few groups of both streams."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from mbpo_core.grouping import Candidate, Group
+from mbpo_core.models.preprocessing import ImageConfig
+from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.training import HybridConfig
+from tests.mbpo_core.conftest import build_model, random_image
+
+
+@dataclass(frozen=True)
+class Verdict:
+    reward: float
+    extracted: str | None
+    rule: str
+
+
+def length_parity(text, kind, answer, options):
+    """A verifier that a random model satisfies about half of the time."""
+    if not text:
+        return Verdict(0.0, None, "unparseable")
+    return Verdict(float(len(text) % 2), text[:1], "parity")
+
+
+def offline_group(i, chosen="a red bird", rejected="two cars"):
+    candidates = (
+        Candidate("chosen", f"{chosen} {i}", f"image-{i}"),
+        Candidate("rejected", f"{rejected} {i}", f"image-{i}", generated_from=f"negative-{i}"),
+    )
+    return Group(f"pair-{i}", "offline", f"s{i}", f"image-{i}", f"What is it, {i}?", candidates)
+
+
+def online_group(i):
+    return Group(
+        f"prompt-{i}", "online", f"s{i}", f"image-{i}", f"Is it {i}?", kind="yes_no", answer="Yes"
+    )
+
+
+@pytest.fixture
+def new_policy(tiny_tokenizer):
+    def build(seed=0):
+        return QwenVL(build_model("qwen2_vl", tiny_tokenizer, seed), tiny_tokenizer, ImageConfig())
+
+    return build
+
+
+@pytest.fixture
+def groups():
+    return [offline_group(i) for i in range(6)] + [online_group(i) for i in range(6, 9)]
+
+
+@pytest.fixture
+def images():
+    return {f"image-{i}": random_image(i, 56, 56) for i in range(9)}
+
+
+@pytest.fixture
+def small():
+    base = HybridConfig(
+        learning_rate=1e-3,
+        num_generations=3,
+        max_new_tokens=4,
+        groups_per_step=3,
+        micro_batch_groups=3,
+        offline_epochs=2,
+        online_epochs=2,
+        save_every=0,
+        probe_every=0,
+        stream_norm_every=0,
+        seed=3,
+    )
+    return lambda **changes: replace(base, **changes)
+
+
+@pytest.fixture
+def reward():
+    return length_parity
+
+
+def weights(policy):
+    return {name: value.detach().clone() for name, value in policy.model.state_dict().items()}
+
+
+def equal_weights(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
