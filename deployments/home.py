@@ -21,7 +21,7 @@ class Home:
     """Where server and runner live: `folder` is PREFECT_HOME, `port` the server's port.
 
     `package` holds the pipeline: `<package>.pipeline` with the flow function `mbpo` and the table
-    `DEPLOYMENTS`, and `<package>.summary` with `print_summary`.
+    `DEPLOYMENTS`.
     """
 
     folder: Path

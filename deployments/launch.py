@@ -6,7 +6,6 @@ pair or on one of its own; `down` ends what `up` started; `status` says what sta
 
 from __future__ import annotations
 
-import importlib
 import json
 import signal
 import sys
@@ -121,9 +120,6 @@ def run(
         succeeded = _trigger(pair, parameters)
     if not succeeded:
         raise typer.Exit(1)
-    root = Path(how.get("root", ".mbpo"))
-    importlib.import_module(f"{package}.summary").print_summary(root)
-    console.print(f"artifacts:  {root}")
 
 
 def _trigger(pair: Pair, parameters: dict[str, Any]) -> bool:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 
 POLL_SECONDS = 0.5
-LAST_LOGS_SECONDS = 3.0
+LAST_LOGS_SECONDS = 10.0
 PAGE = 200
 """The server gives no more rows than this at a time."""
 
+QUIET_STATES = ("Pending", "Running", "Completed")
 ENGINE_CHATTER = (
     "Beginning flow run",
     "Beginning subflow run",
@@ -42,22 +43,30 @@ class Narrator:
     flow_run_id: UUID
     started: float = field(default_factory=time.monotonic)
     _states: dict[UUID, str] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
     _logs_read: int = 0
     _failure_told: bool = False
     said_last_word: bool = False
 
     def news(self) -> Iterator[str]:
-        """Yield a line for every task that changed its state and every new line of log."""
+        """Yield a line for every stage that began, every shard in trouble, every line of log.
+
+        Shards that go well are not told one by one: the flow's own log counts them.
+        """
         for run in self._task_runs():
             state = run.state_name or "?"
-            if self._states.get(run.id) != state and state != "Pending":
+            stage = run.name.partition("-")[0]
+            if state == "Running" and stage not in self._begun:
+                self._begun.add(stage)
+                yield self._stamp(f"{stage}: running")
+            elif state not in QUIET_STATES and self._states.get(run.id) != state:
                 self._states[run.id] = state
-                yield self._stamp(f"{run.name:<24} {state.lower()}{_seconds(run)}")
+                yield self._stamp(f"{run.name}: {state.lower()}")
         for entry in self._new_logs():
             if entry.task_run_id is None and entry.message.startswith("Finished in state "):
                 self.said_last_word = True
             if not entry.message.startswith(ENGINE_CHATTER):
-                yield self._stamp(f"  {self._once(entry.message)}")
+                yield self._stamp(self._once(entry.message))
 
     def _once(self, message: str) -> str:
         # The engine logs one exception again at every level that it passes: the first is enough.
@@ -69,7 +78,9 @@ class Narrator:
 
     def _stamp(self, text: str) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
-        return f"{minutes:3d}:{seconds:02d}  {text}"
+        # A table starts on a line of its own, or its head would stand askew.
+        separator = "\n" if text.startswith(" ") or text.count("\n") > 2 else "  "
+        return f"{minutes:3d}:{seconds:02d}{separator}{text}"
 
     def _task_runs(self) -> list[TaskRun]:
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -105,12 +116,6 @@ def _pages(read: Callable[[int], list[Row]]) -> list[Row]:
             return rows
 
 
-def _seconds(run: TaskRun) -> str:
-    if run.state is None or not run.state.is_final():
-        return ""
-    return f" ({run.total_run_time.total_seconds():.1f} s)"
-
-
 def follow(
     client: SyncPrefectClient,
     flow_run_id: UUID,
@@ -131,7 +136,9 @@ def follow(
             if run.state is not None and run.state.is_final():
                 # Logs come in batches, some after the state: wait for the last, but not for ever.
                 ended = ended or time.monotonic()
-                if narrator.said_last_word or time.monotonic() - ended > LAST_LOGS_SECONDS:
+                spoke = run.state.is_completed() or run.state.is_failed()
+                patience = LAST_LOGS_SECONDS if spoke else 1.0
+                if narrator.said_last_word or time.monotonic() - ended > patience:
                     return run
             else:
                 check()

@@ -1,0 +1,78 @@
+# Everything a developer types. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+RECIPE ?= tiny
+LIMIT ?=
+ARGS ?=
+# Where pip finds the build of PyTorch that fits the device; empty: wherever pip is configured to.
+TORCH_INDEX ?=
+
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+##@ The pipeline
+.PHONY: run up down status
+run: $(INSTALLED)  ## run it once, server and all: make run [RECIPE=tiny] [LIMIT=N] [ARGS="--set mine.steps=5"]
+	@$(BIN)/python -m deployments.launch run $(RECIPE) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
+
+up: $(INSTALLED)  ## leave a Prefect server and a runner standing, on the port in pyproject.toml
+	@$(BIN)/python -m deployments.launch up $(ARGS)
+
+down: $(INSTALLED)  ## end what `make up` started
+	@$(BIN)/python -m deployments.launch down $(ARGS)
+
+status: $(INSTALLED)  ## say what stands
+	@$(BIN)/python -m deployments.launch status $(ARGS)
+
+##@ Development
+.PHONY: test test-all lint format testbed
+test: lint  ## import contracts, ruff and all tests but the slow: make test [ARGS="tests/storage -x"]
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: lint  ## the slow tests too
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+# Tests keep to themselves: nothing is asked of the network or of the user's own Prefect.
+TEST_ENVIRONMENT := PREFECT_HOME="$(CURDIR)/.prefect/tests" PREFECT_API_URL= HF_HUB_OFFLINE=1
+
+lint: $(INSTALLED)  ## import contracts and ruff
+	@told=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$told"; exit 1; }; echo "$$told" | grep -F Contracts:
+	@$(BIN)/ruff check --quiet .
+
+format: $(INSTALLED)  ## ruff's fixes and formatting
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+testbed: $(INSTALLED)  ## train the embedded model again (a CPU hour at most)
+	@$(BIN)/python -m mbpo_core.testbed.training $(ARGS)
+
+##@ The environment
+.PHONY: install clean-venv help
+install: $(INSTALLED)  ## make .venv with pinned versions [PYTHON=python3.12] [TORCH_INDEX=index of a GPU or CPU build]
+
+# PyTorch alone and first: it is the one package of which builds differ by device.
+$(INSTALLED): constraints.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found; name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), needed is 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "installing into $(VENV), once (some minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(PIP) -e '.[test]'
+	@touch $@
+
+clean-venv:  ## remove .venv
+	@rm -rf $(VENV)
+
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
