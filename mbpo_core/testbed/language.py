@@ -12,7 +12,6 @@ from typing import Final
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from mbpo_core.testbed.exercises import make_exercise
 from mbpo_core.testbed.questions import QUESTION_KINDS, ask
 from mbpo_core.testbed.scenes import make_scene
 
@@ -81,9 +80,6 @@ def corpus() -> Iterator[str]:
             question = ask(scene, kind, rng)
             yield question.text
             yield question.answer
-        exercise = make_exercise(rng)
-        yield exercise.text
-        yield exercise.answer
 
 
 def train_tokenizer() -> Qwen2Tokenizer:

@@ -1,9 +1,8 @@
 """Several questions about one image in one training row.
 
 A row is the shared prompt (system message and image) followed by segments: question and answer. A
-segment sees the prompt and itself, at the positions that it would have alone; a text-only segment
-does not see the image either. So a row gives the same token log-probabilities as its conversations
-one by one (tested), for less than half of the tokens.
+segment sees the prompt and itself, at the positions that it would have alone. So a row gives the
+same token log-probabilities as its conversations one by one (tested), for half of the tokens.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration
 
 from mbpo_core.testbed.language import END_OF_TURN, IMAGE_PAD, SYSTEM_PROMPT
-from mbpo_core.testbed.network import TOKENS_PER_IMAGE, encode_images
+from mbpo_core.testbed.network import TOKENS_PER_IMAGE
 from mbpo_core.testbed.scenes import GRID
 
 
@@ -26,8 +25,6 @@ class Turn:
     """The question."""
     answer: str
     """The answer, without the end-of-turn token."""
-    has_image: bool = True
-    """False for a text-only exercise."""
 
 
 @dataclass(frozen=True)
@@ -57,56 +54,47 @@ class Packer:
         return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
     @cached_property
-    def text_prompt(self) -> list[int]:
-        """The ids up to where a text-only question starts."""
-        return self._ids(f"<|im_start|>system\n{SYSTEM_PROMPT}{END_OF_TURN}\n<|im_start|>user\n")
-
-    @cached_property
-    def image_prompt(self) -> list[int]:
-        """The ids of the image part between prompt and question."""
-        return self._ids("<|vision_start|>" + IMAGE_PAD * TOKENS_PER_IMAGE + "<|vision_end|>")
+    def _prompt(self) -> list[int]:
+        return self._ids(
+            f"<|im_start|>system\n{SYSTEM_PROMPT}{END_OF_TURN}\n<|im_start|>user\n"
+            f"<|vision_start|>{IMAGE_PAD * TOKENS_PER_IMAGE}<|vision_end|>"
+        )
 
     @cached_property
     def _middle(self) -> list[int]:
         return self._ids(f"{END_OF_TURN}\n<|im_start|>assistant\n")
 
+    def _segment(self, turn: Turn) -> tuple[list[int], int]:
+        answer = self._ids(turn.answer + END_OF_TURN)
+        return self._ids(turn.text) + self._middle + answer, len(answer)
+
     def pack(self, rows: list[list[Turn]]) -> Rows:
         """Rows of any numbers of turns to one padded batch."""
-        start = len(self.text_prompt)
-        prompt = self.text_prompt + self.image_prompt
-        image_start = start + 1
+        prompt = self._prompt
+        image_start = prompt.index(self.tokenizer.convert_tokens_to_ids(IMAGE_PAD))
         coded = [[self._segment(turn) for turn in row] for row in rows]
-        length = max(len(prompt) + sum(len(ids) for ids, _ in row) for row in coded)
+        length = len(prompt) + max(sum(len(ids) for ids, _ in row) for row in coded)
         shape = (len(rows), length)
         ids = torch.full(shape, self.tokenizer.pad_token_id)
-        segment = torch.full(shape, -1)  # -1 padding, 0 text prompt, 1 image, 2... turns
-        sees_image = torch.zeros(shape, dtype=torch.bool)
+        segment = torch.full(shape, -1)  # -1 padding, 0 prompt, 1, 2, ... turns
         targets = torch.full(shape, -100)
         first = torch.zeros(shape, dtype=torch.bool)
         positions = torch.zeros((3, *shape), dtype=torch.long)
         ids[:, : len(prompt)] = torch.tensor(prompt)
-        segment[:, :start], segment[:, start : len(prompt)] = 0, 1
-        sees_image[:, start : len(prompt)] = True
-        positions[:, :, : len(prompt)] = _prompt_positions(len(prompt), image_start)[:, None]
-        after_image = image_start + GRID + 1
+        segment[:, : len(prompt)] = 0
+        in_prompt = _prompt_positions(len(prompt), image_start)
+        positions[:, :, : len(prompt)] = in_prompt[:, None]
         for b, row in enumerate(coded):
-            at = len(prompt)
-            for number, (tokens, n_answer) in enumerate(row):
-                end = at + len(tokens)
-                has_image = rows[b][number].has_image
-                ids[b, at:end] = torch.tensor(tokens)
-                segment[b, at:end] = number + 2
-                sees_image[b, at:end] = has_image
-                base = after_image if has_image else start
-                positions[:, b, at:end] = torch.arange(base, base + len(tokens))
+            start = len(prompt)
+            for number, (tokens, n_answer) in enumerate(row, start=1):
+                end = start + len(tokens)
+                ids[b, start:end] = torch.tensor(tokens)
+                segment[b, start:end] = number
+                positions[:, b, start:end] = in_prompt.max() + 1 + torch.arange(len(tokens))
                 targets[b, end - n_answer - 1 : end - 1] = torch.tensor(tokens[-n_answer:])
                 first[b, end - n_answer - 1] = True
-                at = end
-        return Rows(ids, positions, _mask(segment, sees_image), targets, first)
-
-    def _segment(self, turn: Turn) -> tuple[list[int], int]:
-        answer = self._ids(turn.answer + END_OF_TURN)
-        return self._ids(turn.text) + self._middle + answer, len(answer)
+                start = end
+        return Rows(ids, positions, _mask(segment), targets, first)
 
 
 def _prompt_positions(length: int, image_start: int) -> Tensor:
@@ -120,13 +108,12 @@ def _prompt_positions(length: int, image_start: int) -> Tensor:
     return positions
 
 
-def _mask(segment: Tensor, sees_image: Tensor) -> Tensor:
+def _mask(segment: Tensor) -> Tensor:
     query, key = segment[:, :, None], segment[:, None, :]
     length = segment.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    shared = (key == 0) | ((key == 1) & sees_image[:, :, None])
-    # Padding sees itself, so that no row of the softmax is empty.
-    return (((query == key) | shared) & causal)[:, None]
+    # Padding sees the prompt too, so that no row of the softmax is empty.
+    return (((query == key) | (key == 0)) & causal)[:, None]
 
 
 def answer_logits(
@@ -153,9 +140,3 @@ def answer_logits(
     ).last_hidden_state
     wanted = rows.targets != -100
     return model.lm_head(hidden[wanted]), rows.targets[wanted]
-
-
-def token_losses(model: Qwen2VLForConditionalGeneration, rows: Rows, patches: Tensor) -> Tensor:
-    """Cross-entropy of every answer token, [N]."""
-    logits, targets = answer_logits(model, rows, encode_images(model, patches))
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")

@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2VLForConditionalGeneration
 
-from mbpo_core.testbed.exercises import make_exercise
 from mbpo_core.testbed.network import encode_images, to_patches, to_pixels
 from mbpo_core.testbed.packing import Packer, Turn, answer_logits
-from mbpo_core.testbed.questions import QuestionKind, ask
-from mbpo_core.testbed.scenes import COLORS, GRID, KINDS, Scene, draw, make_scene, seed_of
+from mbpo_core.testbed.questions import Question, QuestionKind, ask
+from mbpo_core.testbed.scenes import COLORS, KINDS, PLACES, Scene, draw, make_scene, seed_of
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,6 @@ class Phase:
     """Images a step."""
     turns: int = 5
     """Questions an image."""
-    exercises: int = 1
-    """Text-only exercises an image."""
     noise_share: float = 0.0
     """Share of images under Gaussian noise."""
     noise: tuple[float, float] = (0.3, 1.0)
@@ -91,59 +88,53 @@ def learning_rate(phase: Phase, step: int) -> float:
 
 
 def warm_up_vision(
-    model: Qwen2VLForConditionalGeneration, steps: int, seed: int, images: int = 96
+    model: Qwen2VLForConditionalGeneration, steps: int, seed: int, images: int = 64
 ) -> Iterator[dict[str, Any]]:
-    """Teach the vision tower alone what is in each cell: object (or none) and colour.
+    """Teach the vision tower alone what each cell holds: object (or none), colour, place.
 
     Without it the joint training settles for the prior and never learns to look.
     """
     hidden = model.config.text_config.hidden_size
-    heads = nn.Linear(hidden, len(KINDS) + 1), nn.Linear(hidden, len(COLORS))
-    parameters = [p for part in (model.model.visual, *heads) for p in part.parameters()]
+    heads = nn.ModuleList(nn.Linear(hidden, n) for n in (len(KINDS) + 1, len(COLORS), len(PLACES)))
+    parameters = [*model.model.visual.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
     for step in range(steps):
+        first = step * images
         batch = [
-            make_scene("base", step * images + i, seed=seed, typical_share=1 / 6)
-            for i in range(images)
+            make_scene("base", first + i, seed=seed, typical_share=1 / 6) for i in range(images)
         ]
         features = encode_images(model, to_patches(to_pixels([draw(scene) for scene in batch])))
-        kinds, colors = _cell_labels(batch)
-        kind_logits, color_logits = (head(features) for head in heads)
-
-        loss = F.cross_entropy(kind_logits.flatten(0, 1), kinds.flatten()) + F.cross_entropy(
-            color_logits.flatten(0, 1), colors.flatten(), ignore_index=-100
-        )
+        labels = _cell_labels(batch)
+        losses = [
+            F.cross_entropy(head(features).flatten(0, 1), label.flatten())
+            for head, label in zip(heads, labels, strict=True)
+        ]
         optimizer.zero_grad()
-        loss.backward()
+        sum(losses).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        right = (kind_logits.argmax(-1) == kinds) & (
-            (color_logits.argmax(-1) == colors) | (colors == -100)
-        )
-        yield {"phase": "vision", "step": step + 1, "loss": loss.item(),
-               "cells": right.float().mean().item()}  # fmt: skip
+        names = ("object", "color", "place")
+        yield {
+            "phase": "vision",
+            "step": step + 1,
+            **{name: value.item() for name, value in zip(names, losses, strict=True)},
+        }
 
 
-def _cell_labels(batch: list[Scene]) -> tuple[Tensor, Tensor]:
-    kinds = torch.full((len(batch), GRID * GRID), _EMPTY)
-    colors = torch.full((len(batch), GRID * GRID), -100)
+def _cell_labels(batch: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
+    """Object, colour (-100 where empty) and place of every cell, [B, 9] each."""
+    kinds = torch.full((len(batch), len(PLACES)), _EMPTY)
+    colors = torch.full_like(kinds, -100)
     for b, scene in enumerate(batch):
         for found in scene.objects:
             kinds[b, found.cell] = KINDS.index(found.kind)
             colors[b, found.cell] = _COLOR_NAMES.index(found.color)
-    return kinds, colors
+    return kinds, colors, torch.arange(len(PLACES)).repeat(len(batch), 1)
 
 
-def _turns(scene: Scene, phase: Phase, rng: random.Random) -> list[tuple[str, Turn]]:
-    drawn = rng.choices(list(phase.kinds), list(phase.kinds.values()), k=phase.turns)
-    turns = []
-    for kind in drawn:
-        question = ask(scene, kind, rng)
-        turns.append((str(kind), Turn(question.text, question.answer)))
-    for _ in range(phase.exercises):
-        exercise = make_exercise(rng)
-        turns.append((f"text-{exercise.kind}", Turn(exercise.text, exercise.answer, False)))
-    return turns
+def _questions(scene: Scene, phase: Phase, rng: random.Random) -> list[Question]:
+    kinds = rng.choices(list(phase.kinds), list(phase.kinds.values()), k=phase.turns)
+    return [ask(scene, kind, rng) for kind in kinds]
 
 
 def _noisy(pixels: Tensor, phase: Phase, generator: torch.Generator) -> Tensor:
@@ -176,9 +167,9 @@ def train_phase(
             make_scene("base", rng.getrandbits(40), seed=seed, typical_share=phase.typical_share)
             for _ in range(phase.images)
         ]
-        named = [_turns(scene, phase, rng) for scene in batch]
+        asked = [_questions(scene, phase, rng) for scene in batch]
         pixels = _noisy(to_pixels([draw(scene) for scene in batch]), phase, generator)
-        rows = packer.pack([[turn for _, turn in row] for row in named])
+        rows = packer.pack([[Turn(q.text, q.answer) for q in row] for row in asked])
         logits, targets = answer_logits(model, rows, encode_images(model, to_patches(pixels)))
         first = rows.first[rows.targets != -100]
         losses = F.cross_entropy(logits, targets, reduction="none")
@@ -190,7 +181,7 @@ def train_phase(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(phase, step)
         optimizer.step()
-        meter.add([k for row in named for k, _ in row], logits.argmax(-1) == targets, first)
+        meter.add([q.kind for row in asked for q in row], logits.argmax(-1) == targets, first)
         record = {"phase": phase.name, "step": step + 1, "loss": losses.mean().item()}
         if (step + 1) % 50 == 0:
             record["right"] = meter.flush()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from mbpo_core.testbed.questions import CLOSED_KINDS, QUESTION_KINDS, QuestionKind, ask
+from mbpo_core.testbed.questions import CLOSED_KINDS, QUESTION_KINDS, Question, QuestionKind, ask
 from mbpo_core.testbed.scenes import TYPICAL_SHARE, Flavour, Scene, draw, make_scene, seed_of
 
 Split = Literal["pool", "dev", "test"]
@@ -20,22 +20,6 @@ ONLINE_KINDS: Final[tuple[QuestionKind, ...]] = CLOSED_KINDS
 POOL_KINDS: Final[tuple[QuestionKind, ...]] = (
     "describe", "color", "where", "count", *ONLINE_KINDS,
 )  # fmt: skip
-
-
-def _record(scene: Scene, kind: QuestionKind, seed: int, image: str) -> dict[str, Any]:
-    question = ask(scene, kind, random.Random(seed_of("question", scene.name, seed, kind)))
-    return {
-        "id": f"{scene.name}-{kind}",
-        "image": image,
-        "conversations": [
-            {"from": "human", "value": f"<image>\n{question.text}"},
-            {"from": "gpt", "value": question.answer},
-        ],
-        "kind": kind,
-        "gold": question.gold,
-        "options": list(question.options),
-        "truth": scene.truth(),
-    }
 
 
 def scenes(
@@ -64,6 +48,30 @@ def scenes(
     share = POOL_TYPICAL_SHARE if flavour is None else TYPICAL_SHARE[flavour]
     for index in range(n_scenes):
         yield make_scene(split, index, seed=seed, typical_share=share)
+
+
+def asked(
+    scene: Scene, kinds: Sequence[QuestionKind], seed: int = 0
+) -> Iterator[tuple[Scene, Question]]:
+    """One question of each kind about the scene; the same ones for equal scene name and seed."""
+    for kind in kinds:
+        rng = random.Random(seed_of("question", scene.name, seed, kind))
+        yield scene, ask(scene, kind, rng)
+
+
+def _record(scene: Scene, question: Question, image: str) -> dict[str, Any]:
+    return {
+        "id": f"{scene.name}-{question.kind}",
+        "image": image,
+        "conversations": [
+            {"from": "human", "value": f"<image>\n{question.text}"},
+            {"from": "gpt", "value": question.answer},
+        ],
+        "kind": question.kind,
+        "gold": question.gold,
+        "options": list(question.options),
+        "truth": scene.truth(),
+    }
 
 
 def write_world(
@@ -99,7 +107,7 @@ def write_world(
     for scene in scenes(split, n_scenes, seed=seed, flavour=flavour):
         image = f"{name}/{scene.name}.png"
         draw(scene).save(directory / image)
-        records += [_record(scene, kind, seed, image) for kind in chosen]
+        records += [_record(*pair, image) for pair in asked(scene, chosen, seed)]
     path = directory / f"{name}.json"
     path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     return path
