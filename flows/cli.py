@@ -106,7 +106,7 @@ def _run(recipe: Recipe, runtime: Runtime, choice: Choice) -> None:
             bars.update(tasks[stage], note=f"{'hit' if made.hit else 'made'} {made.ref.short}")
 
         run_pipeline(recipe, runtime, choice, pool, progress=progress, finished=finished)
-    out.print(results_table(runtime.root), markup=False)
+    print(results_table(runtime.root))
 
 
 @app.command()

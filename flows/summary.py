@@ -55,18 +55,19 @@ def _metrics(root: Path) -> Table:
         group by all order by benchmark, metric, kind
         """,
     ).fetchall()
-    table = Table("benchmark", "metric", "questions", "n", "base", "trained", "95 % intervals",
-                  title="metrics")  # fmt: skip
+    table = Table("benchmark", "metric", "questions", "n", "base", "trained",
+                  title="metrics, with 95 % intervals")  # fmt: skip
     for benchmark, kind, metric, b, b_low, b_high, t, t_low, t_high, n in rows:
         table.add_row(
-            benchmark, metric, kind, str(n), _number(b), _number(t),
-            f"{_number(b_low)}..{_number(b_high)}   {_number(t_low)}..{_number(t_high)}",
+            benchmark, metric, kind, str(n), _figure(b, b_low, b_high), _figure(t, t_low, t_high)
         )  # fmt: skip
     return table
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _figure(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + ("" if low is None else f"  {low:.3f}..{high:.3f}")
 
 
 class _Nowhere:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mbpo_core.config import HeldOutBenchmark, Model, PretrainedModel, Recipe
+from mbpo_core.config import EmbeddedSource, HeldOutBenchmark, Model, PretrainedModel, Recipe
+from mbpo_core.testbed.questions import QUESTION_KINDS
+from mbpo_core.testbed.scenes import IMAGE_SIZE
 from storage.manifest import Manifest
 from storage.store import ArtifactStore
 from tasks.runtime import Runtime
@@ -64,7 +66,7 @@ def _flops(stage: str, recipe: Recipe) -> float | None:
     passes, model = _forwards(stage, recipe)
     if model is None or model.parameters is None or model.vision_parameters is None:
         return None
-    image = recipe.ingest.max_pixels / PIXELS_PER_TOKEN
+    image = _pixels(recipe) / PIXELS_PER_TOKEN
     vision = 2e9 * model.vision_parameters * 4 * image
     language = 2e9 * (model.parameters - model.vision_parameters) * (image + TEXT_TOKENS)
     return passes * (vision + language)
@@ -90,9 +92,16 @@ def _pretrained(model: Model) -> PretrainedModel | None:
     return model if isinstance(model, PretrainedModel) else None
 
 
+def _pixels(recipe: Recipe) -> int:
+    """Return the pixels of an image, at most."""
+    if isinstance(recipe.ingest.source, EmbeddedSource):
+        return IMAGE_SIZE**2
+    return recipe.ingest.max_pixels
+
+
 def _row_bytes(stage: str, recipe: Recipe) -> float:
     if stage in ("ingest", "mine"):
-        return ROW_BYTES + recipe.ingest.max_pixels * PNG_BYTES_PER_PIXEL
+        return ROW_BYTES + _pixels(recipe) * PNG_BYTES_PER_PIXEL
     return ROW_BYTES
 
 
@@ -105,7 +114,7 @@ def expected_rows(stage: str, recipe: Recipe, rows: dict[str, int | None]) -> in
         return 2 * sum(
             benchmark.closed + benchmark.open
             if isinstance(benchmark, HeldOutBenchmark)
-            else benchmark.scenes
+            else benchmark.scenes * len(QUESTION_KINDS)
             for benchmark in recipe.evaluate.benchmarks
         )
     return ingested

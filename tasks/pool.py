@@ -75,7 +75,7 @@ class Worker:
         if "error" in answer:
             raise ShardFailedError(
                 f"shard {request['shard']} of {request['stage']}: {answer['error']}\n"
-                f"{answer['trace']}"
+                f"(traceback in {self.log})"
             )
         return answer["facts"]
 

@@ -33,7 +33,7 @@ TRAIN_STEPS = TableSpec(
             *_columns(
                 pa.float64(),
                 "loss", "loss_offline", "loss_online", "learning_rate", "grad_norm",
-                "grad_norm_offline", "grad_norm_online", "grad_norm_both", "grad_cosine",
+                "grad_norm_offline", "grad_norm_online",
             ),
             *_columns(pa.int32(), "groups_offline", "groups_online", "sequences", "tokens"),
             *_columns(
@@ -42,8 +42,9 @@ TRAIN_STEPS = TableSpec(
                 "max_reference_ratio_offline", "max_reference_ratio_online",
                 "logp_chosen_sum", "logp_chosen_mean", "length_chosen",
                 "logp_rejected_sum", "logp_rejected_mean", "length_rejected",
-                "margin_sum", "margin_mean", "reward", "degenerate_share",
-                "unparseable_share", "unfinished_share", "length_rollout",
+                "logp_rollout_sum", "logp_rollout_mean", "length_rollout",
+                "margin_sum", "margin_mean",
+                "reward", "degenerate_share", "unparseable_share", "truncated_share",
             ),
         ]
     ),

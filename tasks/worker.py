@@ -12,7 +12,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -100,7 +99,7 @@ def serve(device: str, answers: TextIO) -> None:
             answer: dict[str, Any] = {"facts": compute(stage, job, request["shard"])}
         except Exception as error:  # the parent decides what a failure means
             logger.exception("shard %s of %s failed", request["shard"], request["stage"])
-            answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+            answer = {"error": f"{type(error).__name__}: {error}"}
         _say(answers, answer)
 
 
