@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from mbpo_core.config import EmbeddedBenchmark, Model, Recipe
 from mbpo_core.evaluation import embedded, held_out
 from mbpo_core.evaluation.protocol import Answer, Item, Score, Scorer, metrics
@@ -120,7 +121,9 @@ class Evaluate(Stage):
                     fields = {name: row[name] for name in Score.__dataclass_fields__}
                     item = questions[row["question_id"]]
                     answers.append(
-                        Answer(row["model"], item, row["response"], Score(**fields), row["iig_mean"])
+                        Answer(
+                            row["model"], item, row["response"], Score(**fields), row["iig_mean"]
+                        )
                     )
         config = job.recipe.evaluate
         rows = [
@@ -143,7 +146,9 @@ def items(job: Job) -> tuple[Item, ...]:
 
 
 @lru_cache(maxsize=2)
-def _items(recipe: Recipe, root: Any, inputs: tuple[tuple[str, ArtifactRef], ...]) -> tuple[Item, ...]:
+def _items(
+    recipe: Recipe, root: Any, inputs: tuple[tuple[str, ArtifactRef], ...]
+) -> tuple[Item, ...]:
     found: list[Item] = []
     for benchmark in recipe.evaluate.benchmarks:
         if isinstance(benchmark, EmbeddedBenchmark):

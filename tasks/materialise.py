@@ -98,9 +98,7 @@ def _compute(
     return missing
 
 
-def _commit(
-    stage: Stage, job: Job, identity: Identity, run_id: str, seconds: float
-) -> ArtifactRef:
+def _commit(stage: Stage, job: Job, identity: Identity, run_id: str, seconds: float) -> ArtifactRef:
     revision, dirty = code_revision()
     return job.store.commit(
         stage.name,

@@ -51,9 +51,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> list[Planned]:
     return planned
 
 
-def _rows(
-    name: str, recipe: Recipe, runtime: Runtime, rows: dict[str, int | None]
-) -> int | None:
+def _rows(name: str, recipe: Recipe, runtime: Runtime, rows: dict[str, int | None]) -> int | None:
     if name != "ingest":
         return expected_rows(name, recipe, rows)
     try:

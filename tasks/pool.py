@@ -40,12 +40,17 @@ class Worker:
 
     def start(self) -> subprocess.Popen[str]:
         """Return the running process."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is not None and self.process.poll() is not None:
+            self.stop()
+        if self.process is None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "tasks.worker", self.device],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
                     env=os.environ | {"PYTHONPATH": _path(), "TOKENIZERS_PARALLELISM": "false"},
                 )
         return self.process

@@ -74,8 +74,6 @@ class Select(Stage):
 
 def _samples(job: Job) -> dict[str, bool]:
     """Return whether each readable sample is closed-ended, in the order of the samples."""
-    rows = read(
-        job.store, job.inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"]
-    )
+    rows = read(job.store, job.inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"])
     return {row["sample_id"]: row["closed_kind"] is not None
             for row in rows if row["reason"] is None}  # fmt: skip

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 from mbpo_core.config import Model, Recipe
 from storage.store import Coverage
 from tasks.rows import read
@@ -60,7 +59,9 @@ class Train(Stage):
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every group says how often it was used, or why not."""
-        ids = [row["group_id"] for row in read(job.store, job.inputs["pair"], "groups", ["group_id"])]
+        ids = [
+            row["group_id"] for row in read(job.store, job.inputs["pair"], "groups", ["group_id"])
+        ]
         return [Coverage("train_groups", "group_id", ids, unique=True)]
 
 

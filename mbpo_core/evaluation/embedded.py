@@ -49,7 +49,9 @@ def score(item: Item, response: str) -> Score:
     """Score one answer: captions by exact truth, closed kinds by the verifier, others by word."""
     if item.kind == "describe":
         truth = item.details["truth"]
-        return Score(mentions=len(mentions(response)), hallucinated=len(hallucinated(response, truth)))
+        return Score(
+            mentions=len(mentions(response)), hallucinated=len(hallucinated(response, truth))
+        )
     if item.closed_kind is not None:
         verdict = verify(response, item.closed_kind, item.closed_answer, item.options)
         said_yes = verdict.extracted == "yes" if item.closed_kind == "yes_no" else None

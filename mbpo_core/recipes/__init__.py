@@ -29,7 +29,9 @@ def load_recipe(name: str) -> Recipe:
         if not path.is_file():
             raise ValueError(f"recipe file not found: {name}")
         return Recipe.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    raise ValueError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}, or give a .json file")
+    raise ValueError(
+        f"unknown recipe {name!r}; there are {', '.join(RECIPES)}, or give a .json file"
+    )
 
 
 def configured(name: str, overrides: dict[str, Any], limit: int | None = None) -> Recipe:

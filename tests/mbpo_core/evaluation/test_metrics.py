@@ -50,7 +50,14 @@ def test_wrong_empty_and_contradictory_answers_score_nothing():
     for each in items("dev", "counter", 10):
         if each.kind == "describe":
             continue
-        for text in ("", "I do not know", "yes and no", "red and yellow", "two or three", "A, B, C"):
+        for text in (
+            "",
+            "I do not know",
+            "yes and no",
+            "red and yellow",
+            "two or three",
+            "A, B, C",
+        ):
             assert not score(each, text).correct, (each.question, text)
 
 
