@@ -211,7 +211,8 @@ def list_artifacts(root: Root = ROOT) -> None:
         main = manifest.artifact
         table.add_row(
             ref.short, main, str(manifest.rows), f"{manifest.bytes / 1e6:.2f}",
-            manifest.created_at[:19], manifest.recipe, str(sum(manifest.reasons.get(main, {}).values())),
+            manifest.created_at[:19], manifest.recipe,
+            str(sum(manifest.reasons.get(main, {}).values())),
         )  # fmt: skip
     out.print(table)
 

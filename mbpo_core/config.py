@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mbpo_core.mining.pgd import lattice_units
+from mbpo_core.mining.lattice import lattice_units
 
 
 class Frozen(BaseModel):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mbpo_core.data.images import decode_png
+from mbpo_core.mining.png import decode_png
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
 
@@ -60,7 +60,7 @@ def _places(parts: tuple[Path, ...], id_column: str) -> dict[str, tuple[Path, in
 
 def pixels(image: dict[str, Any]) -> torch.Tensor:
     """Return a stored image as uint8 [3, H, W]."""
-    return torch.from_numpy(decode_png(image["bytes"]).copy()).permute(2, 0, 1).contiguous()
+    return decode_png(image["bytes"])
 
 
 def chunk(rows: Sequence[Any], size: int, shard: int) -> Sequence[Any]:

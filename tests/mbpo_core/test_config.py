@@ -52,7 +52,7 @@ def test_unknown_keys_are_errors_that_name_them():
         PGDMiner(stepsize=4 / 255)
     with pytest.raises(ValueError, match=r"unknown setting 'mine\.stepsize'.*step_size"):
         configured("tiny", {"mine.stepsize": 1})
-    with pytest.raises(ValueError, match="unknown setting 'nope.steps'"):
+    with pytest.raises(ValueError, match=r"unknown setting 'nope\.steps'"):
         configured("tiny", {"nope.steps": 1})
 
 
@@ -61,7 +61,7 @@ def test_overrides_replace_single_values_and_are_checked():
                                       parse_override("mine.epsilon=8/255")]))  # fmt: skip
     assert (recipe.mine.steps, recipe.mine.epsilon) == (7, 8 / 255)
     assert recipe.select == load_recipe("tiny").select
-    with pytest.raises(ValidationError, match="select.k"):
+    with pytest.raises(ValidationError, match=r"select\.k"):
         configured("tiny", {"select.k": 5000})
 
 

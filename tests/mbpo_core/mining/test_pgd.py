@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbpo_core.mining.pgd import FAST, PAPER, PGD, lattice_units, pgd
+from mbpo_core.mining.lattice import lattice_units
+from mbpo_core.mining.pgd import FAST, PAPER, PGD, pgd
 
 SIZE = (3, 4, 5)
 
