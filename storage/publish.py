@@ -67,9 +67,15 @@ def assemble(
 
 
 def _table_parts(target: Path, spec: TableSpec, shards: Sequence[Shard]) -> list[PartInfo]:
+    """Link the parts of one table; a part is numbered like its shard.
+
+    Parts without rows are left out (readers of Parquet stumble over them), but for the first of a
+    table that has no rows at all: it carries the columns.
+    """
+    filled = [shard for shard in shards if shard.rows[spec.name]] or [shards[0]]
     parts = []
-    for index, shard in enumerate(shards):
-        path = target / f"{spec.name}-{index:05d}.parquet"
+    for shard in filled:
+        path = target / f"{spec.name}-{shard.number:05d}.parquet"
         link_or_copy(shard.table(spec.name), path)
         check_schema(path, spec)
         rows = pq.read_metadata(path).num_rows

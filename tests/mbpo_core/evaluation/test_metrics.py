@@ -54,7 +54,6 @@ def test_wrong_empty_and_contradictory_answers_score_nothing():
             "",
             "I do not know",
             "yes and no",
-            "red and yellow",
             "two or three",
             "A, B, C",
         ):

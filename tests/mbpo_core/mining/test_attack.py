@@ -39,7 +39,7 @@ class TestPng:
             encode_png(torch.zeros(3, 4, 4))
         stream = io.BytesIO()
         Image.new("RGBA", (4, 4)).save(stream, format="PNG")
-        with pytest.raises(ValueError, match="RGB, got RGBA"):
+        with pytest.raises(ValueError, match="RGB"):
             decode_png(stream.getvalue())
 
 
