@@ -1,9 +1,11 @@
 """What all tests share."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 torch.set_num_threads(1)
 
@@ -16,3 +18,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def genuine_tokenizer(shared_data: Path) -> PreTrainedTokenizerBase:
+    """The published Qwen2-VL tokenizer."""
+    folder = shared_data / "qwen_tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        pytest.skip(f"no genuine Qwen2-VL tokenizer in {folder}")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.chat_template is None:
+        separate = json.loads((folder / "chat_template.json").read_text())
+        tokenizer.chat_template = separate["chat_template"]
+    return tokenizer

@@ -75,7 +75,7 @@ def test_rejected_responses_are_scored_under_the_clean_image_and_remember_the_ne
 
 
 def test_training_leaves_queryable_tables_and_a_model_that_loads(finished):
-    root, recipe, made = finished
+    root, _, made = finished
     steps = rows(root, "train", "train_steps")
     assert [row["step"] for row in steps] == [1, 2]
     assert all(math.isfinite(row["loss"]) for row in steps)

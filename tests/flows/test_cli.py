@@ -1,0 +1,111 @@
+"""The command line as a user types it, against a finished run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from storage.store import ArtifactStore
+from tests.pipelines import SMALL, run, runtime, small_recipe
+
+PROJECT = Path(__file__).parents[2]
+
+
+def mbpo(*words):
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
+
+
+def settings(**changes):
+    values = SMALL | changes
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A store that the command line itself filled."""
+    folder = tmp_path_factory.mktemp("cli") / "store"
+    done = mbpo("run", "tiny", "--root", folder, "--workers", 1, *settings())
+    assert done.exit_code == 0, done.output
+    assert "metrics, with 95 % intervals" in done.output and str(folder) in done.output
+    return folder
+
+
+def test_plan_says_hit_and_miss_and_why(root):
+    done = mbpo("plan", "tiny", "--root", root, *settings())
+    assert done.exit_code == 0 and done.output.count("hit") == 8
+    done = mbpo("plan", "tiny", "--root", root, *settings(**{"respond.temperature": 0.5}))
+    assert "config.respond.temperature: 1.0 -> 0.5" in done.output
+    assert done.output.count("depends on a miss") == 3
+
+
+@pytest.mark.parametrize("name", ["mbpo-qwen2-vl-7b", "mbpo-qwen2.5-vl-7b"])
+def test_the_papers_recipes_are_planned_without_weights(name, tmp_path):
+    source = tmp_path / "data.json"
+    source.write_text(json.dumps([{"id": "a", "image": "a.jpg", "conversations": []}] * 50))
+    done = mbpo("plan", name, "--root", tmp_path / "store", "--source", source)
+    assert done.exit_code == 0, done.output
+    assert "<= 50" in done.output and "~" in done.output
+
+
+def test_a_plan_without_its_source_says_so(tmp_path):
+    done = mbpo("plan", "mbpo-qwen2-vl-7b", "--root", tmp_path)
+    assert done.exit_code == 0 and "source not found" in done.output
+
+
+def test_stage_runs_one_stage_again(root):
+    done = mbpo("stage", "mine", "--root", root, "--workers", 1, "--refresh", *settings())
+    assert done.exit_code == 0, done.output
+    assert "made mine/" in done.output
+
+
+def test_sql_answers_as_a_table_and_as_json(root):
+    done = mbpo("sql", "select count(*) as n from selection where chosen", "--root", root)
+    assert done.exit_code == 0 and "8" in done.output
+    counts = "select chosen, count(*) as n from selection group by 1 order by 1"
+    done = mbpo("sql", "--json", counts, "--root", root)
+    assert [json.loads(line)["n"] for line in done.output.splitlines()] == [34, 8]
+
+
+def test_ls_and_show_name_artifacts_and_their_rows(root):
+    assert "negatives" in mbpo("ls", "--root", root).output
+    for name in ("negatives", "mine", ArtifactStore(root).resolve("mine").short):
+        done = mbpo("show", name, "--root", root, "--rows", 1)
+        assert done.exit_code == 0 and '"negatives"' in done.output
+        assert "logp_reread" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["run", "nope"], 2, "unknown recipe 'nope'"),
+        (["run", "tiny", "--set", "mine.epsilon=8"], 2, "did you mean 8 / 255"),
+        (["run", "tiny", "--set", "mine.stepsize=1"], 2, "unknown setting 'mine.stepsize'"),
+        (["run", "tiny", "--set", "nothing"], 2, "expected KEY=VALUE"),
+        (["stage", "mien"], 2, "unknown stage 'mien'"),
+        (["stage", "mine"], 1, "mbpo stage ingest --recipe tiny"),
+        (["show", "nothing"], 1, "no artifact 'nothing'"),
+        (["sql", "select nonsense"], 2, "nonsense"),
+        (["run", "mbpo-qwen2-vl-7b", "--source", "gone.json"], 2, "source not found: gone.json"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message(words, code, message, tmp_path):
+    done = CliRunner().invoke(app, [*words, "--root", str(tmp_path)], env={"COLUMNS": "300"})
+    assert done.exit_code == code, done.output
+    assert message in done.output and "Traceback" not in done.output
+
+
+def test_help_names_every_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "--help"], cwd=PROJECT, capture_output=True, text=True
+    )
+    for command in ("run", "plan", "stage", "sql", "ls", "show"):
+        assert f" {command} " in done.stdout
+
+
+def test_a_pilot_of_any_recipe_is_a_run_with_few_records(tmp_path):
+    made = run(small_recipe(ingest__limit=14), runtime(tmp_path), None)
+    assert ArtifactStore(tmp_path).manifest(made["ingest"].ref).rows == 14
