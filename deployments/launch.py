@@ -58,7 +58,7 @@ def up(
     port: PortOption = None,
     package: PackageOption = "flows",
     crash_after: Annotated[
-        float, typer.Option(help="Seconds without heartbeat after which a run counts as crashed.")
+        float, typer.Option(min=60, help="Silence of a run, in seconds, that means it crashed.")
     ] = CRASH_AFTER_SECONDS,
 ) -> None:
     """Leave a server and a runner standing; start only what is missing."""

@@ -18,6 +18,7 @@ Row = TypeVar("Row")
 
 POLL_SECONDS = 0.5
 LAST_LOGS_SECONDS = 10.0
+LONG_LINE = 300
 PAGE = 200
 """The server gives no more rows than this at a time."""
 
@@ -73,8 +74,11 @@ class Narrator:
         head, separator, _ = message.partition("\nTraceback ")
         if not separator or not self._failure_told:
             self._failure_told |= bool(separator)
-            return message
-        return head
+            head, separator, rest = message.partition("\n")
+        else:
+            separator = rest = ""
+        # An exception that quotes another's traceback is one line of thousands of characters.
+        return (head if len(head) <= LONG_LINE else f"{head[:LONG_LINE]} ...") + separator + rest
 
     def _stamp(self, text: str) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)

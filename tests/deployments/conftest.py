@@ -59,10 +59,12 @@ class Place:
         return self.launch("run", "--package", self.home.package, *arguments)
 
     def prefect(self, *arguments: str, **variables: str) -> tuple[int, str]:
+        """Run a `prefect` command bound to this home, as plain ones are by pyproject.toml."""
+        bound = {"PREFECT_HOME": str(self.home.folder), "PREFECT_API_URL": self.home.url}
         done = subprocess.run(
             [sys.executable, "-m", "prefect", *arguments],
             cwd=CHECKOUT,
-            env={**shell(), **self.home.environment(), **variables},
+            env={**shell(), **bound, **variables},
             capture_output=True,
             text=True,
             timeout=240,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import wait_until
 
 from deployments import processes
 from deployments.home import MARKER, Home, configured_port
@@ -37,8 +38,7 @@ def test_a_child_is_found_again_and_ended_with_its_children(home: Home) -> None:
     found = recall(home, "runner")
     assert found is not None
     assert found.process == child.process
-    while len(leftovers(home)) < 2:
-        child.require_alive()
+    wait_until(lambda: len(leftovers(home)) == 2, 20, "child and grandchild run")
     assert clear(home) == 2
     assert leftovers(home) == []
     assert recall(home, "runner") is None
@@ -50,7 +50,7 @@ SLEEP_WITH_CHILD = "import subprocess; subprocess.run(['sleep', '60'])"
 def test_orphans_of_a_killed_runner_are_found_by_their_marker(home: Home) -> None:
     environment = {**os.environ, MARKER: str(home.folder)}
     orphan = subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True)
-    assert [process.pid for process in leftovers(home)] == [orphan.pid]
+    wait_until(lambda: [each.pid for each in leftovers(home)] == [orphan.pid], 10, "it is found")
     assert clear(home) == 1
     assert not psutil.pid_exists(orphan.pid)
     orphan.wait(timeout=5)
@@ -85,11 +85,10 @@ def test_a_guarded_child_ends_with_its_starter(home: Home) -> None:
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     starter.stdout.readline()
-    [child] = leftovers(home)
+    wait_until(lambda: len(leftovers(home)) == 1, 10, "the child runs")
     starter.kill()
     starter.communicate()
-    psutil.wait_procs([child], timeout=10)
-    assert leftovers(home) == []
+    wait_until(lambda: leftovers(home) == [], 10, "the child has ended")
 
 
 def test_one_command_at_a_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
