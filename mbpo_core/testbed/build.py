@@ -92,7 +92,7 @@ def build(output: Path, recipe: BuildRecipe = RECIPE) -> None:
     total = recipe.vision_steps + sum(phase.steps for phase in recipe.phases)
 
     def steps() -> Iterator[dict[str, Any]]:
-        yield from warm_up_vision(model, recipe.vision_steps, recipe.seed)
+        yield from warm_up_vision(model, packer, recipe.vision_steps, recipe.seed)
         for phase in recipe.phases:
             yield from train_phase(model, packer, phase, recipe.seed)
 

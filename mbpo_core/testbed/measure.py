@@ -87,13 +87,13 @@ class Examinee:
             for chunk in _batched(group, BATCH):
                 ids = torch.tensor([ids for _, ids in chunk])
                 chosen = [items[number] for number, _ in chunk]
+                # Sampling fields only when they apply: greedy search warns about them.
+                sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} if sample else {}
                 output = self.model.generate(
                     **self.inputs(ids, self.pixel_values(chosen)),
                     max_new_tokens=MAX_NEW_TOKENS,
                     do_sample=sample,
-                    temperature=1.0,
-                    top_p=1.0,
-                    top_k=0,
+                    **sampling,
                 )
                 texts = self.tokenizer.batch_decode(
                     output[:, ids.shape[1] :], skip_special_tokens=True

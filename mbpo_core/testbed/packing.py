@@ -50,23 +50,24 @@ class Packer:
     tokenizer: Qwen2Tokenizer
     """The testbed's tokenizer."""
 
-    def _ids(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, special tokens included."""
         return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
     @cached_property
     def _prompt(self) -> list[int]:
-        return self._ids(
+        return self.encode(
             f"<|im_start|>system\n{SYSTEM_PROMPT}{END_OF_TURN}\n<|im_start|>user\n"
             f"<|vision_start|>{IMAGE_PAD * TOKENS_PER_IMAGE}<|vision_end|>"
         )
 
     @cached_property
     def _middle(self) -> list[int]:
-        return self._ids(f"{END_OF_TURN}\n<|im_start|>assistant\n")
+        return self.encode(f"{END_OF_TURN}\n<|im_start|>assistant\n")
 
     def _segment(self, turn: Turn) -> tuple[list[int], int]:
-        answer = self._ids(turn.answer + END_OF_TURN)
-        return self._ids(turn.text) + self._middle + answer, len(answer)
+        answer = self.encode(turn.answer + END_OF_TURN)
+        return self.encode(turn.text) + self._middle + answer, len(answer)
 
     def pack(self, rows: list[list[Turn]]) -> Rows:
         """Rows of any numbers of turns to one padded batch."""

@@ -20,7 +20,7 @@ from mbpo_core.testbed.scenes import COLORS, KINDS, PLACES, Scene, draw, make_sc
 log = logging.getLogger(__name__)
 
 _COLOR_NAMES = tuple(COLORS)
-_EMPTY = len(KINDS)
+_SHARPNESS = 10.0  # makes features about as long as the word embeddings
 
 
 @dataclass(frozen=True)
@@ -88,48 +88,58 @@ def learning_rate(phase: Phase, step: int) -> float:
 
 
 def warm_up_vision(
-    model: Qwen2VLForConditionalGeneration, steps: int, seed: int, images: int = 64
+    model: Qwen2VLForConditionalGeneration, packer: Packer, steps: int, seed: int, images: int = 64
 ) -> Iterator[dict[str, Any]]:
-    """Teach the vision tower alone what each cell holds: object (or none), colour, place.
+    """Teach the vision tower alone to name what each cell holds: object, colour, place.
 
-    Without it the joint training settles for the prior and never learns to look.
+    The names are the language model's own (still random, frozen) word embeddings: the feature of a
+    cell has to point to the words for it. Without eyes the joint training settles for the prior and
+    never learns to look; without the words it takes long to find the cell that a question is about.
     """
-    hidden = model.config.text_config.hidden_size
-    heads = nn.ModuleList(nn.Linear(hidden, n) for n in (len(KINDS) + 1, len(COLORS), len(PLACES)))
-    parameters = [*model.model.visual.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
+    names = [_word_vectors(model, packer, labels) for labels in (KINDS, tuple(COLORS), PLACES)]
+    tower = model.model.visual
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=2e-3, weight_decay=0.01)
     for step in range(steps):
         first = step * images
         batch = [
             make_scene("base", first + i, seed=seed, typical_share=1 / 6) for i in range(images)
         ]
         features = encode_images(model, to_patches(to_pixels([draw(scene) for scene in batch])))
-        labels = _cell_labels(batch)
         losses = [
-            F.cross_entropy(head(features).flatten(0, 1), label.flatten())
-            for head, label in zip(heads, labels, strict=True)
+            F.binary_cross_entropy_with_logits(
+                _SHARPNESS * (features @ vectors.T - 0.5 * vectors.square().sum(-1)), label
+            )
+            for vectors, label in zip(names, _cell_labels(batch), strict=True)
         ]
         optimizer.zero_grad()
         sum(losses).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
         optimizer.step()
-        names = ("object", "color", "place")
+        aspects = ("object", "color", "place")
         yield {
             "phase": "vision",
             "step": step + 1,
-            **{name: value.item() for name, value in zip(names, losses, strict=True)},
+            **{name: value.item() for name, value in zip(aspects, losses, strict=True)},
         }
 
 
+def _word_vectors(
+    model: Qwen2VLForConditionalGeneration, packer: Packer, labels: tuple[str, ...]
+) -> Tensor:
+    """The sum of a label's word embeddings, [labels, hidden], without gradient."""
+    embedding = model.get_input_embeddings().weight.detach().clone()
+    return torch.stack([embedding[packer.encode(f" {label}")].sum(0) for label in labels])
+
+
 def _cell_labels(batch: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
-    """Object, colour (-100 where empty) and place of every cell, [B, 9] each."""
-    kinds = torch.full((len(batch), len(PLACES)), _EMPTY)
-    colors = torch.full_like(kinds, -100)
+    """1 where a cell has the object, colour, place, else 0; [B, 9, labels] each."""
+    kinds = torch.zeros(len(batch), len(PLACES), len(KINDS))
+    colors = torch.zeros(len(batch), len(PLACES), len(COLORS))
     for b, scene in enumerate(batch):
         for found in scene.objects:
-            kinds[b, found.cell] = KINDS.index(found.kind)
-            colors[b, found.cell] = _COLOR_NAMES.index(found.color)
-    return kinds, colors, torch.arange(len(PLACES)).repeat(len(batch), 1)
+            kinds[b, found.cell, KINDS.index(found.kind)] = 1
+            colors[b, found.cell, _COLOR_NAMES.index(found.color)] = 1
+    return kinds, colors, torch.eye(len(PLACES)).repeat(len(batch), 1, 1)
 
 
 def _questions(scene: Scene, phase: Phase, rng: random.Random) -> list[Question]:
