@@ -53,7 +53,7 @@ format: $(INSTALLED)  ## ruff's fixes and formatting
 	@$(BIN)/ruff format --quiet .
 
 testbed: $(INSTALLED)  ## train the embedded model again (a CPU hour at most)
-	@$(BIN)/python -m mbpo_core.testbed.training $(ARGS)
+	@$(BIN)/python -m mbpo_core.testbed.build $(ARGS)
 
 ##@ The environment
 .PHONY: install clean-venv help

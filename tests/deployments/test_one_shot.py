@@ -1,7 +1,8 @@
 """`run` without anything standing: it brings its own server and takes it down."""
 
 import pytest
-from conftest import Place, wait_until
+
+from tests.servers import Place, wait_until
 
 pytestmark = pytest.mark.server
 

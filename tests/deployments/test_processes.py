@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import wait_until
 
 from deployments import processes
 from deployments.home import MARKER, Home, configured_port
 from deployments.local import LaunchError, alone, clear
 from deployments.processes import ChildDied, leftovers, recall, spawn, stop
+from tests.servers import wait_until
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import socket
 
 import psutil
 import pytest
-from conftest import Place, shell, wait_until
 
 from deployments.processes import leftovers, recall
 from deployments.zombies import automation
+from tests.servers import Place, shell, wait_until
 
 pytestmark = pytest.mark.server
 

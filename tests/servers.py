@@ -1,0 +1,80 @@
+"""A real server and runner for tests, in a home and on a port of their own."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployments.home import CHECKOUT, Home
+from deployments.processes import leftovers
+
+TOYS = Path(__file__).parent / "deployments"
+OTHERS_SETTINGS = ("PREFECT_", "MBPO_")
+
+
+def shell() -> dict[str, str]:
+    """Environment of a user who has set nothing of Prefect, with the toy pipeline importable."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS_SETTINGS)}
+    return {**plain, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{TOYS}", "DO_NOT_TRACK": "1"}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home with the commands that a user would type for it."""
+
+    home: Home
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deployments.launch", *arguments, "--home", self.home.folder],
+            cwd=CHECKOUT,
+            env=shell(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def launch(self, *arguments: str) -> tuple[int, str]:
+        with self.start(*arguments) as process:
+            output, _ = process.communicate(timeout=240)
+        return process.returncode, output
+
+    def up(self) -> tuple[int, str]:
+        return self.launch("up", "--port", str(self.home.port), "--package", self.home.package)
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        return self.launch("run", "--package", self.home.package, *arguments)
+
+    def prefect(self, *arguments: str, **variables: str) -> tuple[int, str]:
+        """Run a `prefect` command bound to this home, as plain ones are by pyproject.toml."""
+        bound = {"PREFECT_HOME": str(self.home.folder), "PREFECT_API_URL": self.home.url}
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            cwd=CHECKOUT,
+            env={**shell(), **bound, **variables},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def states(self) -> list[str]:
+        """States of all flow runs, oldest first, from the server's database."""
+        with sqlite3.connect(f"file:{self.home.folder}/prefect.db?mode=ro", uri=True) as database:
+            rows = database.execute("select state_type from flow_run order by created").fetchall()
+        database.close()
+        return [state for (state,) in rows]
+
+    def processes(self) -> list[str]:
+        return [" ".join(process.cmdline()) for process in leftovers(self.home)]
