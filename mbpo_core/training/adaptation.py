@@ -26,7 +26,7 @@ def prepare_policy(policy: QwenVL, config: HybridConfig) -> None:
     policy.model.requires_grad_(True)
     if config.gradient_checkpointing:
         # Not reentrant: the reentrant kind needs inputs with gradients, which adapters lack.
-        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.model.activation_checkpointing_enable({"use_reentrant": False})
     if config.lora is not None:
         policy.model = _with_adapters(policy.model, config.lora, config.seed)
     elif config.freeze_vision:

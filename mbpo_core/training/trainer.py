@@ -15,6 +15,7 @@ import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -93,6 +94,19 @@ class HybridTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: MicroBatch) -> MicroBatch:
         return inputs
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load a whole model by its own loader.
+
+        `save_pretrained` writes Qwen2-VL's weights under the names of the published checkpoints;
+        the Trainer would look for the module's names, find none of them, warn, and go on with the
+        initial weights.
+        """
+        if model is not None or not isinstance(self.model, PreTrainedModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        loaded = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(loaded.state_dict())
 
     def floating_point_ops(self, inputs: MicroBatch) -> int:
         """Not counted."""
