@@ -1,5 +1,7 @@
 """The gradient of an optimiser step: accumulation, streams, parts that are not trained."""
 
+from functools import partial
+
 import pytest
 import torch
 from peft import PeftModel
@@ -10,7 +12,13 @@ from mbpo_core.training import LoraSettings, run, train
 from mbpo_core.training.adaptation import Reference, prepare_policy
 from mbpo_core.training.batches import Encoder, plan_slots
 from mbpo_core.training.trainer import HybridTrainer, autocast_for
-from tests.mbpo_core.training.conftest import equal_weights, offline_group, online_group, weights
+from tests.mbpo_core.training.conftest import (
+    equal_weights,
+    offline_group,
+    online_group,
+    same_figure,
+    weights,
+)
 
 # peft asks transformers by a name that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -73,10 +81,7 @@ def test_one_micro_batch_of_eight_is_eight_of_one(gradients_of, small, groups, a
     by_one, same = gradients_of(small(micro_batch_groups=1, **config), groups)
     close(at_once, by_one)
     for name in ("loss_offline", "loss_online", "grad_norm", "tokens", "reward", "margin_sum"):
-        if row[name] is None:
-            assert same[name] is None
-        else:
-            assert row[name] == pytest.approx(same[name], rel=1e-3, abs=1e-6), name
+        assert same_figure(row[name], same[name]), name
 
 
 @pytest.mark.parametrize("micro", [3, 8])
@@ -186,7 +191,9 @@ def test_the_disabled_adapter_is_the_initial_policy(new_policy, images, small):
     with torch.no_grad():
         expected = policy.token_logps(rows.prompts, rows.responses, rows.images)
     prepare_policy(policy, config)
-    reference = Reference(policy, encoder, autocast=autocast_for(torch.device("cpu"), config))
+    reference = Reference(
+        policy, encoder, autocast=partial(autocast_for, torch.device("cpu"), config)
+    )
     torch.manual_seed(0)
     for name, parameter in policy.model.named_parameters():
         if "lora_B" in name:

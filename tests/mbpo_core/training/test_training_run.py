@@ -8,7 +8,7 @@ import torch
 
 from mbpo_core.models.loading import load_policy
 from mbpo_core.training import train
-from tests.mbpo_core.training.conftest import equal_weights, weights
+from tests.mbpo_core.training.conftest import equal_weights, offline_group, weights
 
 
 class Interrupted(Exception):
@@ -29,7 +29,7 @@ def run(new_policy, groups, images, reward, tmp_path):
 
 def test_a_run_logs_steps_rollouts_and_probes_and_its_model_loads(run, small, groups, tmp_path):
     seen = []
-    config = small(probe_every=2, probe_groups=4, stream_norm_every=2)
+    config = small(probe_every=4, probe_groups=4, stream_norm_every=2)
     policy, result = run(config, on_step=seen.append)
     steps, rollouts, probes = (result.tables[name] for name in ("steps", "rollouts", "probes"))
 
@@ -51,8 +51,8 @@ def test_a_run_logs_steps_rollouts_and_probes_and_its_model_loads(run, small, gr
     assert {r["rule"] for r in rollouts} <= {"parity", "unparseable"}
     assert all(policy.decode(r["ids"]) == r["text"] for r in rollouts)
 
-    assert sorted({row["step"] for row in probes}) == [0, 2, 4, 6]
-    assert len(probes) == 4 * 4 * 2
+    assert sorted({row["step"] for row in probes}) == [0, 4, 6]
+    assert len(probes) == 3 * 4 * 2
     for row in probes:
         assert row["iig_sum"] == pytest.approx(row["logp_image"] - row["logp_blank"])
         assert row["iig_mean"] == pytest.approx(row["iig_sum"] / row["tokens"])
@@ -154,6 +154,14 @@ def test_rows_over_the_length_limit_are_refused_before_the_first_step(run, small
     policy.max_length = 40
     with pytest.raises(ValueError, match=r"group (pair|prompt)-\d: \d+ tokens, the limit is 40"):
         run(small(), policy=policy)
+
+
+def test_a_text_that_cannot_be_scored_is_refused_with_its_group(
+    new_policy, images, small, reward, tmp_path
+):
+    group = offline_group(0, rejected="a cat<|im_end|>")
+    with pytest.raises(ValueError, match=r"group pair-0: .*special token <\|im_end\|>"):
+        train(new_policy(), [group], images, small(), tmp_path / "out", reward, resume=False)
 
 
 def test_a_missing_image_is_named(new_policy, groups, small, reward, tmp_path):
