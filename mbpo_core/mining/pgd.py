@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mbpo_core.mining.protocol import OK
-from mbpo_core.models.preprocessing import check_stored
+from mbpo_core.models.preprocessing import check_stored, scaled
 
 LogProbability = Callable[[list[Tensor]], Tensor]
 """Images, float `[3, H, W]` in [0, 1], to the log-probability of each sample, `[B]`."""
@@ -158,9 +158,9 @@ def pgd(
 
     Minimises `logp` of each sample over its own image (give `-logp` to raise it). `images` are
     uint8 `[3, H, W]`, of any sizes; `epsilons` overrides the radius per sample. The gradient is
-    taken of the images only. A value or gradient that is not finite is computed once more by `retry` (the
-    same function in float32) and, if that fails too, ends the sample with a status: it is never
-    replaced by zeros, and the other samples go on.
+    taken of the images only. A value or gradient that is not finite is computed once more by
+    `retry` (the same function in float32); if that fails too the sample ends with a status. It is
+    never replaced by zeros, and the other samples go on.
     Errors: ValueError for images that are not uint8 or lists of different lengths.
     Differs from the paper: radius, see `PGD.epsilon`; the state is 8-bit throughout.
     """
@@ -184,7 +184,7 @@ def _values_and_gradients(
     logp: LogProbability, attacks: list[_Attack], retry: LogProbability | None
 ) -> tuple[list[float], list[Tensor]]:
     points = [attack.point.detach().requires_grad_() for attack in attacks]
-    values = logp([point / LEVELS for point in points])
+    values = logp([scaled(point) for point in points])
     # Samples are independent, so the gradient of the sum is the gradient of each.
     gradients = torch.autograd.grad(values.sum(), points)
     found = list(values.detach().tolist()), list(gradients)
@@ -206,7 +206,7 @@ def _values_and_gradients(
 def _last_values(
     logp: LogProbability, attacks: list[_Attack], retry: LogProbability | None
 ) -> list[float]:
-    points = [attack.point / LEVELS for attack in attacks]
+    points = [scaled(attack.point) for attack in attacks]
     values = logp(points).tolist()
     broken = [
         index

@@ -97,7 +97,17 @@ def to_unit(image: Tensor) -> Tensor:
     Errors: ValueError for another dtype or shape.
     """
     check_stored(image)
-    return image.float() / 255
+    return scaled(image)
+
+
+def scaled(levels: Tensor) -> Tensor:
+    """Grey levels 0..255 to float32 in [0, 1], rounded once, alike on every device.
+
+    By way of float64 as in the transformers image processor: a GPU divides float32 by a constant
+    with an error in the last bit, and the image of an attack would not be the one read back.
+    Differentiable.
+    """
+    return (levels.double() * (1 / 255)).float()
 
 
 def to_units(images: Sequence[Tensor]) -> list[Tensor]:
