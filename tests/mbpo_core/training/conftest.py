@@ -9,7 +9,7 @@ from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.preprocessing import ImageConfig
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.training import HybridConfig
-from tests.mbpo_core.conftest import build_model, random_image
+from tests.mbpo_core.tiny_models import build_model, random_image
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def online_group(i):
 
 @pytest.fixture
 def new_policy(tiny_tokenizer):
-    def build(seed=0):
-        return QwenVL(build_model("qwen2_vl", tiny_tokenizer, seed), tiny_tokenizer, ImageConfig())
+    def build(kind="qwen2_vl"):
+        return QwenVL(build_model(kind, tiny_tokenizer), tiny_tokenizer, ImageConfig())
 
     return build
 

@@ -6,9 +6,13 @@ import logging
 import pytest
 import torch
 
+from mbpo_core.grouping import Group
 from mbpo_core.models.loading import load_policy
-from mbpo_core.training import train
-from tests.mbpo_core.training.conftest import equal_weights, offline_group, weights
+from mbpo_core.training import LoraSettings, train
+from tests.mbpo_core.training.conftest import Verdict, equal_weights, offline_group, weights
+
+# peft asks transformers by a name that is deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 
 class Interrupted(Exception):
@@ -64,6 +68,30 @@ def test_a_run_logs_steps_rollouts_and_probes_and_its_model_loads(run, small, gr
     assert equal_weights(weights(load_policy(str(result.model_path))), weights(policy))
 
 
+def test_rewards_come_from_the_verifier_and_unread_answers_are_counted_apart(
+    new_policy, images, small, tmp_path
+):
+    calls = []
+
+    def verify(*arguments):
+        calls.append(arguments)
+        unread = len(calls) % 3 == 0
+        return Verdict(float(len(calls) % 2), None if unread else "A", "rule")
+
+    options = (("A", "red"), ("B", "blue"))
+    group = Group(
+        "g", "online", "s", "image-0", "Which?", kind="multiple_choice", answer="A", options=options
+    )
+    config = small(online_epochs=1, num_generations=6)
+    result = train(new_policy(), [group], images, config, tmp_path / "out", verify, resume=False)
+    assert {arguments[1:] for arguments in calls} == {("multiple_choice", "A", options)}
+    (row,) = result.tables["steps"]
+    assert (row["reward"], row["unparseable_share"]) == (0.5, pytest.approx(2 / 6))
+    scale = 1 / ((6 * 0.25 / 5) ** 0.5 + 1e-4)  # sample deviation of three ones and three zeros
+    advantages = [rollout["advantage"] for rollout in result.tables["rollouts"]]
+    assert advantages == pytest.approx([0.5 * scale, -0.5 * scale] * 3)
+
+
 def test_at_the_start_policy_and_reference_agree(run, small):
     for extra in ({}, {"micro_batch_groups": 1}):
         first = run(small(max_steps=1, **extra), f"start-{len(extra)}")[1].tables["steps"][0]
@@ -76,6 +104,18 @@ def test_training_raises_the_margin_of_the_pairs(run, small):
     config = small(online_epochs=0, offline_epochs=6, groups_per_step=6)
     steps = run(config)[1].tables["steps"]
     assert steps[-1]["margin_mean"] > steps[0]["margin_mean"] + 0.5
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(4, 8)], ids=["full", "lora"])
+def test_qwen2_5_vl_is_trained_likewise(run, small, new_policy, lora):
+    before = weights(new_policy("qwen2_5_vl"))
+    policy, result = run(small(max_steps=2, lora=lora), policy=new_policy("qwen2_5_vl"))
+    assert result.tables["steps"][0]["kl_offline"] == pytest.approx(0, abs=1e-9)
+    after = weights(load_policy(str(result.model_path)))
+    assert equal_weights(after, weights(policy))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".language_model." in name for name in moved)
+    assert any(".visual." in name for name in moved) == (lora is None)
 
 
 def test_the_same_run_twice_is_the_same_to_the_last_bit(run, small):

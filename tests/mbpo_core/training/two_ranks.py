@@ -8,7 +8,7 @@ import torch
 from mbpo_core.models.preprocessing import ImageConfig
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.training import HybridConfig, train
-from tests.mbpo_core.conftest import build_model, build_tokenizer, random_image
+from tests.mbpo_core.tiny_models import build_model, build_tokenizer, random_image
 from tests.mbpo_core.training.conftest import length_parity, offline_group, online_group
 
 
