@@ -15,6 +15,9 @@ response under another image (MFPO, AdaViP)."""
 Stream = Literal["offline", "online"]
 """`offline` groups bring their candidates; `online` groups are prompts for rollouts."""
 
+Options = tuple[tuple[str, str], ...]
+"""(letter, text) of each option of a multiple-choice question."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -56,8 +59,8 @@ class Group:
     """Online: the kind of closed question, handed to the verifier."""
     answer: str | None = None
     """Online: the right answer, handed to the verifier."""
-    options: tuple[str, ...] = ()
-    """Online: the option texts of a multiple-choice question, in letter order."""
+    options: Options = ()
+    """Online: the options of a multiple-choice question, handed to the verifier."""
 
     def __post_init__(self) -> None:
         """Refuse a group that an objective would misread."""

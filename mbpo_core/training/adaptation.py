@@ -1,7 +1,7 @@
 """Which parameters are trained, and what the reference is."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -26,7 +26,7 @@ def prepare_policy(policy: QwenVL, config: HybridConfig) -> None:
     policy.model.requires_grad_(True)
     if config.gradient_checkpointing:
         # Not reentrant: the reentrant kind needs inputs with gradients, which adapters lack.
-        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.model.activation_checkpointing_enable({"use_reentrant": False})
     if config.lora is not None:
         policy.model = _with_adapters(policy.model, config.lora, config.seed)
     elif config.freeze_vision:
@@ -75,7 +75,9 @@ class Reference:
     itself, so that they depend neither on its neighbours nor on where a run was resumed.
     """
 
-    def __init__(self, policy: QwenVL, encoder: Encoder, *, autocast: torch.autocast) -> None:
+    def __init__(
+        self, policy: QwenVL, encoder: Encoder, *, autocast: Callable[[], torch.autocast]
+    ) -> None:
         """Take the policy as it is now for the reference."""
         self._encoder = encoder
         self._autocast = autocast
@@ -102,7 +104,7 @@ class Reference:
 
     @torch.no_grad()
     def _score(self, offline: Rows, online: Rows, temperature: float) -> list[Tensor]:
-        with self._weights(), self._autocast:
+        with self._weights(), self._autocast():
             return score(self._policy, offline, online, temperature)
 
     @contextmanager

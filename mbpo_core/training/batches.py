@@ -116,13 +116,13 @@ class Encoder:
         return self._prompts[key]
 
     def response(self, candidate: Candidate) -> list[int]:
-        """Response ids of a candidate: as sampled, never re-encoded, or those of its text."""
+        """Response ids of a candidate: as sampled, never re-encoded, else those of its text."""
         if candidate.token_ids is not None:
             return list(candidate.token_ids)
         return self.text(candidate.text)
 
     def text(self, text: str) -> list[int]:
-        """Response ids of a text."""
+        """Response ids of a text that was not sampled."""
         if text not in self._responses:
             self._responses[text] = self._policy.response_ids(text)
         return self._responses[text]
@@ -143,26 +143,30 @@ class Encoder:
         return Rows([prompt] * count, list(responses), [image] * count)
 
     def check(self, groups: Sequence[Group], max_new_tokens: int) -> None:
-        """Refuse rows over the length limit before the first step rather than in the midst.
+        """Refuse rows that cannot be scored before the first step rather than in the midst.
 
         Raises:
-            ValueError: naming the group; a prompt is never cut.
+            ValueError: naming the group, for a text with special tokens, an image of a size that
+                the model does not take, or a row over the length limit; a prompt is never cut.
         """
         for group in groups:
-            longest = max(
-                (
-                    len(self.prompt(group, c.image_id)) + len(self.response(c))
-                    for c in group.candidates
-                ),
-                default=0,
-            )
-            if group.stream == "online":
-                longest = len(self.prompt(group, group.image_id)) + max_new_tokens
+            try:
+                longest = self._longest(group, max_new_tokens)
+            except ValueError as error:
+                raise ValueError(f"group {group.group_id}: {error}") from error
             if longest > self._policy.max_length:
                 raise ValueError(
                     f"group {group.group_id}: {longest} tokens, the limit is "
                     f"{self._policy.max_length}"
                 )
+
+    def _longest(self, group: Group, max_new_tokens: int) -> int:
+        if group.stream == "online":
+            return len(self.prompt(group, group.image_id)) + max_new_tokens
+        return max(
+            len(self.prompt(group, c.image_id)) + len(self.response(c))
+            for c in group.candidates
+        )
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ from typing import Any, Protocol
 
 import torch
 
-from mbpo_core.grouping import Group
+from mbpo_core.grouping import Group, Options
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.grpo import group_advantages
 from mbpo_core.objectives.protocol import Metrics
 from mbpo_core.seeds import seed_for
 from mbpo_core.training.batches import NO_ROWS, Encoder
 from mbpo_core.training.config import HybridConfig
-
-UNPARSEABLE = "unparseable"
-"""The verifier's rule for a response in which it finds no answer."""
 
 
 class Verdict(Protocol):
@@ -28,16 +25,16 @@ class Verdict(Protocol):
 
     @property
     def extracted(self) -> str | None:
-        """The answer that was found in the response."""
+        """The answer that was found in the response; None where none could be read."""
         ...
 
     @property
     def rule(self) -> str:
-        """The rule that found it, or `unparseable`."""
+        """The rule that found it, or the reason why there is none."""
         ...
 
 
-RewardFn = Callable[[str, str, str, tuple[str, ...]], Verdict]
+RewardFn = Callable[[str, str, str, Options], Verdict]
 """(response text, kind of question, right answer, options) -> verdict."""
 
 
@@ -134,7 +131,7 @@ def rollout_rows(group: Group, rollouts: Sequence[Rollout], step: int) -> list[d
 def rollout_metrics(rollouts: Sequence[Rollout]) -> Metrics:
     """Shares that only the verifier and the sampler know."""
     metrics, count = Metrics(), len(rollouts)
-    metrics.add("unparseable_share", sum(r.rule == UNPARSEABLE for r in rollouts), count)
+    metrics.add("unparseable_share", sum(r.extracted is None for r in rollouts), count)
     metrics.add("truncated_share", sum(not r.finished for r in rollouts), count)
     return metrics
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from peft import PeftModel
@@ -27,6 +28,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.objectives.protocol import Objective
 from mbpo_core.training.adaptation import Reference, prepare_policy
+from mbpo_core.training.assembly import Assembler
 from mbpo_core.training.batches import Encoder, plan_slots
 from mbpo_core.training.config import HybridConfig
 from mbpo_core.training.log import Row, TrainingLog
@@ -90,17 +92,7 @@ def train(
 
     Differs from the paper: it states none of the optimiser's settings; see `HybridConfig`.
     """
-    index = by_id(groups)
-    batches = None if config.max_steps is None else math.ceil(config.max_steps / config.iterations)
-    plan = shuffled(
-        config.seed,
-        [group.group_id for group in groups if group.stream == "offline"],
-        [group.group_id for group in groups if group.stream == "online"],
-        config.groups_per_step,
-        offline_epochs=config.offline_epochs,
-        online_epochs=config.online_epochs,
-        max_steps=batches,
-    )
+    index, plan = by_id(groups), _plan(groups, config)
     total = len(plan) * config.iterations
     args = _arguments(policy, config, output_dir, min(config.max_steps or total, total))
     with args.main_process_first(local=False):
@@ -113,14 +105,14 @@ def train(
     encoder.check(
         [index[i] for i in sorted({i for batch in plan for i in batch})], config.max_new_tokens
     )
-    reference = Reference(policy, encoder, autocast=autocast_for(args.device, config))
+    autocast = partial(autocast_for, args.device, config)
+    reference = Reference(policy, encoder, autocast=autocast)
     reference.to(args.device)
     trainer = HybridTrainer(
         policy=policy,
         encoder=encoder,
-        reference=reference,
+        assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast),
         objective=objective or _hybrid(config),
-        reward_fn=reward_fn,
         config=config,
         args=args,
         slots=plan_slots(
@@ -134,6 +126,20 @@ def train(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.probe()
         return _finish(trainer, policy, config, output_dir)
+
+
+def _plan(groups: Sequence[Group], config: HybridConfig) -> list[list[str]]:
+    """Group ids per mini-batch; each is used for `iterations` optimiser steps."""
+    bound = None if config.max_steps is None else math.ceil(config.max_steps / config.iterations)
+    return shuffled(
+        config.seed,
+        [group.group_id for group in groups if group.stream == "offline"],
+        [group.group_id for group in groups if group.stream == "online"],
+        config.groups_per_step,
+        offline_epochs=config.offline_epochs,
+        online_epochs=config.online_epochs,
+        max_steps=bound,
+    )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor, nn
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -25,25 +26,12 @@ from transformers import (
 
 from mbpo_core.grouping import Group
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.objectives.protocol import (
-    Counts,
-    Metrics,
-    Objective,
-    ObjectiveOutput,
-    ScoredGroup,
-)
-from mbpo_core.training.adaptation import Reference
-from mbpo_core.training.batches import NO_ROWS, Encoder, MicroBatch, Slot, score
+from mbpo_core.objectives.protocol import Counts, Metrics, Objective, ObjectiveOutput
+from mbpo_core.training.assembly import Assembler
+from mbpo_core.training.batches import Encoder, MicroBatch, Slot, score
 from mbpo_core.training.config import HybridConfig
 from mbpo_core.training.log import Row, TrainingLog
 from mbpo_core.training.probes import probe
-from mbpo_core.training.rollouts import (
-    RewardFn,
-    Rollout,
-    roll_out,
-    rollout_metrics,
-    rollout_rows,
-)
 from mbpo_core.training.stream_norms import StreamNorms, check_supported
 
 logger = logging.getLogger(__name__)
@@ -57,9 +45,8 @@ class HybridTrainer(Trainer):
         *,
         policy: QwenVL,
         encoder: Encoder,
-        reference: Reference,
+        assembler: Assembler,
         objective: Objective,
-        reward_fn: RewardFn,
         config: HybridConfig,
         args: TrainingArguments,
         slots: Sequence[Slot],
@@ -75,11 +62,9 @@ class HybridTrainer(Trainer):
         self.add_callback(_Probing(self))
         if config.stream_norm_every:
             check_supported(self.accelerator)
-        self.policy, self.encoder, self.reference = policy, encoder, reference
-        self.objective, self.reward_fn, self.config = objective, reward_fn, config
+        self.policy, self.encoder, self.assembler = policy, encoder, assembler
+        self.objective, self.config = objective, config
         self.probe_groups, self.tables, self.on_step = probes, log, on_step
-        self._rollouts: dict[str, tuple[Rollout, ...]] = {}
-        self._old: dict[str, list[Tensor]] = {}
         self._counts = Counts(0, 0, 0)
         self._metrics = Metrics()
         self._totals: dict[str, Any] = {}
@@ -94,103 +79,45 @@ class HybridTrainer(Trainer):
     def _prepare_inputs(self, inputs: MicroBatch) -> MicroBatch:
         return inputs
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load a whole model by its own loader.
+
+        `save_pretrained` writes Qwen2-VL's weights under the names of the published checkpoints;
+        the Trainer would look for the module's names, find none of them, warn, and go on with the
+        initial weights.
+        """
+        if model is not None or not isinstance(self.model, PreTrainedModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        loaded = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(loaded.state_dict())
+
     def floating_point_ops(self, inputs: MicroBatch) -> int:
         """Not counted."""
         return 0
 
     # --- once per optimiser step ----------------------------------------------------------------
 
-    @torch.no_grad()
     def get_batch_samples(
         self, epoch_iterator: Iterator[Slot], num_batches: int, device: torch.device
     ) -> tuple[list[MicroBatch], None]:
         """Roll out, verify, score the reference and count, for all micro-batches of a step."""
         slots = [slot for _, slot in zip(range(num_batches), epoch_iterator, strict=False)]
         self.policy.model.eval()
-        self._metrics = Metrics()
+        step = self.assembler.assemble(slots)
+        self._write("rollouts", step.rollout_rows)
+        self._metrics = step.metrics
         self._totals = {
             "loss_offline": 0.0,
             "loss_online": 0.0,
             "grad_norm_offline": None,
             "grad_norm_online": None,
         }
-        self._roll_out([slot for slot in slots if not slot.dummy])
-        batches = [self._dummy(slot) if slot.dummy else self._batch(slot) for slot in slots]
-        self._counts = self._count(batches)
-        measured = self.config.stream_norm_every and (
-            slots[0].step % self.config.stream_norm_every == 0
-        )
+        self._counts = self._count(step.batches)
+        every = self.config.stream_norm_every
+        measured = every and slots[0].step % every == 0
         self._norms = StreamNorms(self.model.parameters()) if measured else None
-        return batches, None
-
-    def _roll_out(self, slots: Sequence[Slot]) -> None:
-        """Sample anew on the first step of a set of rollouts; keep them for the others."""
-        groups = [group for slot in slots for group in slot.groups if group.stream == "online"]
-        if slots and slots[0].step == slots[0].rollout_step:
-            step = slots[0].step + 1
-            self._old = {}
-            self._rollouts = roll_out(
-                self.policy, self.encoder, groups, self.config, step, self.reward_fn
-            )
-            self._write(
-                "rollouts",
-                [
-                    row
-                    for group in groups
-                    for row in rollout_rows(group, self._rollouts[group.group_id], step)
-                ],
-            )
-        drawn = [rollout for group in groups for rollout in self._rollouts[group.group_id]]
-        self._metrics.merge(rollout_metrics(drawn))
-
-    def _batch(self, slot: Slot) -> MicroBatch:
-        """Rows, rewards and reference of a slot; offline groups first."""
-        offline = [group for group in slot.groups if group.stream == "offline"]
-        online = [group for group in slot.groups if group.stream == "online"]
-        offline_rows = sum((self.encoder.offline(group) for group in offline), NO_ROWS)
-        online_rows = sum(
-            (
-                self.encoder.online(group, [r.ids for r in self._rollouts[group.group_id]])
-                for group in online
-            ),
-            NO_ROWS,
-        )
-        reference = [row for group in offline for row in self.reference.offline(group)]
-        reference += self.reference.online(online_rows, self.config.temperature)
-        batch = MicroBatch(
-            slot,
-            tuple(self._scored(group) for group in [*offline, *online]),
-            offline_rows,
-            online_rows,
-            reference,
-            [None] * len(reference),
-        )
-        if self.config.iterations > 1 and online:
-            batch.old[len(offline_rows.responses) :] = self._old_logps(slot, batch)
-        return batch
-
-    def _old_logps(self, slot: Slot, batch: MicroBatch) -> list[Tensor]:
-        """log pi_old of the rollouts, scored by the training forward when they are drawn."""
-        key = ",".join(group.group_id for group in slot.groups)
-        if key not in self._old:
-            with self.autocast():
-                self._old[key] = score(self.policy, NO_ROWS, batch.online, self.config.temperature)
-        return self._old[key]
-
-    def _dummy(self, slot: Slot) -> MicroBatch:
-        """Rows that only give a rank something to pass forward; their loss is multiplied by 0."""
-        group = slot.groups[0]
-        if group.stream == "offline":
-            return MicroBatch(slot, (), self.encoder.offline(group), NO_ROWS, [], [])
-        rows = self.encoder.online(group, [self.encoder.text(group.answer or "")])
-        return MicroBatch(slot, (), NO_ROWS, rows, [], [])
-
-    def _scored(self, group: Group) -> ScoredGroup:
-        if group.stream == "offline":
-            roles = tuple(candidate.role for candidate in group.candidates)
-            return ScoredGroup(group.group_id, "offline", roles)
-        rewards = tuple(rollout.reward for rollout in self._rollouts[group.group_id])
-        return ScoredGroup(group.group_id, "online", ("rollout",) * len(rewards), rewards)
+        return step.batches, None
 
     def _count(self, batches: Sequence[MicroBatch]) -> Counts:
         """Samples, sequences and tokens of the whole step over all ranks."""
