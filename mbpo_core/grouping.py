@@ -8,15 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from mbpo_core.records import Options
+
 Role = Literal["chosen", "rejected", "rejected_image"]
 """`chosen` and `rejected` are responses under the group's image; `rejected_image` is the chosen
 response under another image (MFPO, AdaViP)."""
 
 Stream = Literal["offline", "online"]
 """`offline` groups bring their candidates; `online` groups are prompts for rollouts."""
-
-Options = tuple[tuple[str, str], ...]
-"""(letter, text) of each option of a multiple-choice question."""
 
 
 @dataclass(frozen=True)

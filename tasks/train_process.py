@@ -19,7 +19,7 @@ from mbpo_core.config import Recipe
 from mbpo_core.curriculum import shuffled
 from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.rewards import Verdict, verify
+from mbpo_core.rewards import verify
 from mbpo_core.training import HybridConfig, LoraSettings, train
 from tasks.models import model_identity, open_policy
 from tasks.rows import fetch, pixels, read
@@ -27,7 +27,6 @@ from tasks.stage import Job
 from tasks.worker import job_of
 
 CACHED_IMAGES = 256
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class StoredImages(Mapping[str, Tensor]):
@@ -83,13 +82,8 @@ def group_of(row: dict[str, Any]) -> Group:
         ),
         kind=row["closed_kind"] if online else None,
         answer=row["closed_answer"] if online else None,
-        options=tuple(o["text"] for o in row["options"] or ()) if online else (),
+        options=tuple((o["letter"], o["text"]) for o in row["options"] or ()) if online else (),
     )
-
-
-def reward(text: str, kind: str, answer: str, options: tuple[str, ...]) -> Verdict:
-    """Verify one rollout."""
-    return verify(text, kind, answer, tuple(zip(LETTERS, options, strict=False)))
 
 
 def hybrid_config(recipe: Recipe) -> HybridConfig:
@@ -139,7 +133,7 @@ def run(job: Job, device: str, work: Path) -> dict[str, Any]:
         print(f"step {row['step']}{of}: loss {row['loss']:.4f}", flush=True)
 
     result = train(
-        policy, groups, images, config, work / "run", reward, resume=True, on_step=on_step
+        policy, groups, images, config, work / "run", verify, resume=True, on_step=on_step
     )
     return {
         "checkpoint": {

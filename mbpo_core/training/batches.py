@@ -164,8 +164,7 @@ class Encoder:
         if group.stream == "online":
             return len(self.prompt(group, group.image_id)) + max_new_tokens
         return max(
-            len(self.prompt(group, c.image_id)) + len(self.response(c))
-            for c in group.candidates
+            len(self.prompt(group, c.image_id)) + len(self.response(c)) for c in group.candidates
         )
 
 

@@ -84,7 +84,7 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
             if item.closed_kind:
                 groups.append(Group(stream="online", kind=item.closed_kind,
                                     answer=item.closed_answer,
-                                    options=tuple(t for _, t in item.options), **name))
+                                    options=item.options, **name))
             elif answer.text.strip() and answer.text != item.answer:
                 groups.append(Group(stream="offline", candidates=(
                     Candidate("chosen", item.answer, item.question_id),
@@ -92,9 +92,7 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
                               tuple(answer.ids))), **name))
         config = HybridConfig(max_steps=1, groups_per_step=4, num_generations=2,
                               max_new_tokens=8, probe_groups=1)
-        reward = lambda text, kind, gold, options: verify(
-            text, kind, gold, tuple(zip("ABCDEF", options)))
-        result = train(policy, groups, images, config, Path(sys.argv[1]) / "run", reward,
+        result = train(policy, groups, images, config, Path(sys.argv[1]) / "run", verify,
                        resume=False)
         scores = [embedded.score(i, policy.decode(r.ids)) for i, r in zip(found, drawn)]
         print(len(gains), len(mined), len(drawn), result.steps, len(scores))
