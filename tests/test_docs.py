@@ -1,0 +1,98 @@
+"""What is written down is true: commands, files, functions and settings in the documentation."""
+
+import ast
+import importlib
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.pipeline import DEPLOYMENTS
+from mbpo_core.recipes import RECIPES, load_recipe
+from tasks.registry import ORDER, STAGES
+from tests.servers import CHECKOUT
+
+README = (CHECKOUT / "README.md").read_text()
+PAPER_MAP = (CHECKOUT / "mbpo_core" / "README.md").read_text()
+PAGES = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/*.md")])
+
+
+def commands(name):
+    """Lines of the shell blocks of all pages that begin with a word, comments cut off."""
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == [name]:
+                    yield words[1:]
+
+
+@pytest.mark.parametrize("words", list(commands("mbpo")), ids=" ".join)
+def test_every_mbpo_command_of_the_pages_is_understood(words):
+    """All words are accepted: with --help behind them nothing runs, but options are checked."""
+    done = CliRunner().invoke(app, [*words, "--help"])
+    assert done.exit_code == 0, done.output
+    asked = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert asked <= set(re.findall(r"--[a-z-]+", done.output)), done.output
+
+
+def test_settings_and_recipes_in_the_pages_exist():
+    for words in commands("mbpo"):
+        recipe = load_recipe(next((w for w in words if w in RECIPES), "tiny"))
+        for before, setting in itertools.pairwise(words):
+            if before == "--set":
+                name, _, value = setting.partition("=")
+                recipe.with_overrides({name: None if value == "null" else _plain(value)})
+
+
+def _plain(value):
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def test_every_make_target_of_the_pages_is_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    asked = {words[0] for words in commands("make")} | set(re.findall(r"`make ([a-z-]+)", README))
+    assert asked and asked <= targets
+
+
+def test_every_deployment_of_the_pages_is_served():
+    asked = {words[2] for words in commands("prefect") if words[:2] == ["deployment", "run"]}
+    assert asked and asked <= {f"mbpo/{name}" for name in DEPLOYMENTS}
+
+
+def test_the_readme_names_every_stage_with_its_artifact():
+    for name in ORDER:
+        assert f"| `{name}` | `{STAGES[name].tables[0].name}` |" in README
+
+
+def test_files_that_the_pages_point_at_exist():
+    for page in [*PAGES, CHECKOUT / "mbpo_core" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} points at {target}"
+
+
+def test_the_paper_map_names_functions_and_tests_that_exist():
+    rows = re.findall(r"^\|[^|]*\| `([\w.]+)` \| `([\w./]+)` \|$", PAPER_MAP, re.MULTILINE)
+    assert len(rows) > 10
+    for function, test in rows:
+        module, _, name = function.rpartition(".")
+        assert hasattr(importlib.import_module(f"mbpo_core.{module}"), name), function
+        path = CHECKOUT / "tests" / "mbpo_core" / test
+        assert path.is_file() and "def test_" in path.read_text(), test
+
+
+@pytest.mark.parametrize("path", sorted(CHECKOUT.glob("mbpo_core/**/*.py")), ids=lambda p: p.name)
+def test_files_and_functions_keep_to_their_size(path: Path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+            assert node.end_lineno - body[0].lineno < 60, node.name
