@@ -10,6 +10,7 @@ from rich.table import Table
 from storage.catalog import query
 from storage.runs import read_runs
 from storage.store import ArtifactStore
+from tasks.registry import ORDER
 
 
 def results_table(root: Path, width: int = 110) -> str:
@@ -21,7 +22,8 @@ def results_table(root: Path, width: int = 110) -> str:
     run = runs[-1]
     console = Console(width=width, record=True, file=_Nowhere())
     made = Table("stage", "artifact", "rows", "MB", "refused", title=f"{run.recipe}: artifacts")
-    for stage, ref in run.stages.items():
+    for stage in (name for name in ORDER if name in run.stages):
+        ref = run.stages[stage]
         manifest = store.manifest(ref)
         main = manifest.artifact
         made.add_row(
