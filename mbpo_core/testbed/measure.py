@@ -206,9 +206,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder that build wrote")
     parser.add_argument("--scenes", type=int, default=N_SCENES, help="scenes a set")
+    parser.add_argument("--pool-scenes", type=int, default=POOL_SCENES, help="scenes of the pool")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    result = measure(arguments.model, arguments.scenes)
+    result = measure(arguments.model, arguments.scenes, arguments.pool_scenes)
     path = arguments.model / "measurement.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     log.info("wrote %s", path)

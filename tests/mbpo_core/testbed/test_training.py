@@ -137,7 +137,7 @@ def test_build_and_measure_as_commands(tmp_path):
     folder = str(tmp_path / "model")
     for command in (
         ["mbpo_core.testbed.build", "--output", folder, "--steps", "30", "--threads", "1"],
-        ["mbpo_core.testbed.measure", "--model", folder, "--scenes", "10"],
+        ["mbpo_core.testbed.measure", "--model", folder, "--scenes", "10", "--pool-scenes", "5"],
     ):
         subprocess.run([sys.executable, "-m", *command], check=True, timeout=500)
     measured = json.loads((tmp_path / "model" / "measurement.json").read_text())
