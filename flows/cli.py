@@ -105,7 +105,11 @@ def _run(recipe: Recipe, runtime: Runtime, choice: Choice) -> None:
             bars.update(tasks[stage], total=1, completed=1) if made.hit else None
             bars.update(tasks[stage], note=f"{'hit' if made.hit else 'made'} {made.ref.short}")
 
-        run_pipeline(recipe, runtime, choice, pool, progress=progress, finished=finished)
+        def note(text: str) -> None:
+            running = [stage for stage in choice.stages() if not bars.tasks[tasks[stage]].finished]
+            bars.update(tasks[running[0]], note=text)
+
+        run_pipeline(recipe, runtime, choice, pool, progress=progress, note=note, finished=finished)
     print(results_table(runtime.root))
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import State, Task, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from flows.summary import results_table
 from mbpo_core.recipes import configured
-from tasks.materialise import Materialised
+from tasks.materialise import Materialised, Note
 from tasks.pipeline import Choice, run_pipeline
-from tasks.pool import WorkerPool
+from tasks.pool import WorkerDiedError, WorkerPool
 from tasks.registry import ORDER
 from tasks.runtime import Runtime
 
@@ -26,6 +27,16 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 """Deployments of the one flow by name, with the defaults that make them differ."""
 
 
+NOTE_SECONDS = 10.0
+"""At most one line of log in so many seconds about a long shard."""
+
+
+def _worth_another_try(task: Task, task_run: TaskRun, state: State) -> bool:
+    """Say whether Prefect tries a shard again: a bug would only fail again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, WorkerDiedError) or getattr(error, "transient", False)
+
+
 def _shard_task(pool: WorkerPool, retries: int) -> Any:
     """Return the task that computes one shard on the next idle worker."""
 
@@ -33,11 +44,12 @@ def _shard_task(pool: WorkerPool, retries: int) -> Any:
         name="shard",
         task_run_name="{stage}-{shard:04d}",
         retries=retries,
+        retry_condition_fn=_worth_another_try,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    def compute(stage: str, shard: int, request: dict[str, Any]) -> dict[str, Any]:
-        return pool.run(request, shard)
+    def compute(stage: str, shard: int, request: dict[str, Any], note: Note) -> dict[str, Any]:
+        return pool.run(request, shard, note)
 
     return compute
 
@@ -47,9 +59,14 @@ def _submit(pool: WorkerPool, retries: int) -> Any:
     compute = _shard_task(pool, retries)
 
     def run_shards(
-        request: dict[str, Any], shards: Sequence[int], done: Callable[[dict[str, Any]], None]
+        request: dict[str, Any],
+        shards: Sequence[int],
+        done: Callable[[dict[str, Any]], None],
+        note: Note,
     ) -> None:
-        futures = [compute.submit(request["stage"], shard, quote(request)) for shard in shards]
+        futures = [
+            compute.submit(request["stage"], shard, quote(request), quote(note)) for shard in shards
+        ]
         failures = []
         for future in futures:
             answer = future.result(raise_on_failure=False)
@@ -61,15 +78,6 @@ def _submit(pool: WorkerPool, retries: int) -> Any:
             raise failures[0]
 
     return run_shards
-
-
-@contextmanager
-def _stopped_with_flow(pool: WorkerPool) -> Iterator[None]:
-    """End the workers with the flow, however it ends: threads that wait for them wake up too."""
-    try:
-        yield
-    finally:
-        pool.release()
 
 
 @flow(
@@ -110,11 +118,20 @@ def mbpo(
         state = "hit" if made.hit else f"{len(made.computed)} shards computed"
         logger.info("%s: %s (%s, %.1f s)", stage, made.ref.short, state, made.seconds)
 
-    pool = WorkerPool(how)
-    with _stopped_with_flow(pool):
+    said = 0.0
+
+    def note(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said > NOTE_SECONDS:
+            said = time.monotonic()
+            logger.info("%s", text)
+
+    # Leaving the block ends the workers, however the flow ends: threads that wait wake up too.
+    with WorkerPool(how) as pool:
         made = run_pipeline(
             what, how, choice, pool,
-            progress=progress, run_shards=_submit(pool, how.retries), finished=finished,
+            progress=progress, note=note, finished=finished,
+            run_shards=_submit(pool, how.retries),
         )  # fmt: skip
     print(results_table(how.root))
     return {stage: each.ref.short for stage, each in made.items()}

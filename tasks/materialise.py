@@ -23,7 +23,9 @@ from tasks.worker import request_of
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the shards that are there, and the shards planned."""
-RunShards = Callable[[dict[str, Any], Sequence[int], Callable[[dict[str, Any]], None]], None]
+Note = Callable[[str], None]
+"""Called with what a long shard says of itself, such as the step that training has reached."""
+RunShards = Callable[[dict[str, Any], Sequence[int], Callable[[dict[str, Any]], None], Note], None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def materialise(
     *,
     refresh: bool = False,
     progress: Progress = lambda stage, done, planned: None,
+    note: Note = lambda text: None,
     run_shards: RunShards | None = None,
 ) -> Materialised:
     """Return the stage's artifact for these inputs, computing only what is missing.
@@ -64,7 +67,7 @@ def materialise(
         if found is None:
             if refresh:
                 store.discard_staging(stage.name, job.key)
-            missing = _compute(stage, job, pool, progress, run_shards or pool.run_all)
+            missing = _compute(stage, job, pool, progress, note, run_shards or pool.run_all)
             found = _commit(stage, job, identity, run_id, time.monotonic() - started)
         record_stage(store.root, run_id, stage.name, found)
     rebuild_catalog(store)
@@ -73,7 +76,12 @@ def materialise(
 
 
 def _compute(
-    stage: Stage, job: Job, pool: WorkerPool, progress: Progress, run_shards: RunShards
+    stage: Stage,
+    job: Job,
+    pool: WorkerPool,
+    progress: Progress,
+    note: Note,
+    run_shards: RunShards,
 ) -> list[int]:
     planned = stage.shards(job)
     shards = list(range(planned + stage.finishing))
@@ -92,7 +100,7 @@ def _compute(
     # What needs all shards runs after them.
     for wave in ([s for s in missing if s < planned], [s for s in missing if s >= planned]):
         if wave:
-            run_shards(request, wave, count)
+            run_shards(request, wave, count, note)
     if stage.exclusive:
         pool.release()
     return missing

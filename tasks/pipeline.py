@@ -12,7 +12,7 @@ from storage.catalog import rebuild_catalog
 from storage.refs import ArtifactRef
 from storage.runs import finish_run, record_stage, start_run
 from storage.store import ArtifactStore
-from tasks.materialise import Materialised, Progress, RunShards, materialise
+from tasks.materialise import Materialised, Note, Progress, RunShards, materialise
 from tasks.pool import WorkerPool
 from tasks.registry import ORDER, STAGES
 from tasks.runtime import Runtime
@@ -57,6 +57,7 @@ def run_pipeline(
     pool: WorkerPool,
     *,
     progress: Progress = lambda stage, done, planned: None,
+    note: Note = lambda text: None,
     run_shards: RunShards | None = None,
     finished: Callable[[str, Materialised], None] = lambda stage, made: None,
 ) -> dict[str, Materialised]:
@@ -77,7 +78,8 @@ def run_pipeline(
             if name in choice.stages():
                 made[name] = materialise(
                     stage, recipe, runtime, inputs, pool, run_id,
-                    refresh=name in choice.refresh, progress=progress, run_shards=run_shards,
+                    refresh=name in choice.refresh, progress=progress, note=note,
+                    run_shards=run_shards,
                 )  # fmt: skip
                 refs[name] = made[name].ref
                 finished(name, made[name])

@@ -24,6 +24,11 @@ PROJECT = Path(__file__).parents[1]
 class ShardFailedError(RuntimeError):
     """A worker reported an error."""
 
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+        """Whether the same shard may succeed at another try."""
+
 
 class WorkerDiedError(RuntimeError):
     """A worker ended without an answer."""
@@ -80,7 +85,8 @@ class Worker:
         if "error" in answer:
             raise ShardFailedError(
                 f"shard {request['shard']} of {request['stage']}: {answer['error']}\n"
-                f"(traceback in {self.log})"
+                f"(traceback in {self.log})",
+                transient=answer["transient"],
             )
         return answer["facts"]
 
@@ -105,6 +111,7 @@ class WorkerPool:
             Worker(device, logs / f"worker-{n}.log", runtime.shard_timeout_seconds)
             for n, device in enumerate(runtime.slots())
         ]
+        self._closed = False
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self.workers:
             self._idle.put(worker)
@@ -113,6 +120,7 @@ class WorkerPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._closed = True
         self.release()
 
     def run(
@@ -121,6 +129,8 @@ class WorkerPool:
         """Compute a shard on the next idle worker; raises ShardFailedError or WorkerDiedError."""
         worker = self._idle.get()
         try:
+            if self._closed:
+                raise WorkerDiedError("the pool is closed: its run has ended")
             return worker.ask(request | {"shard": shard}, note)
         finally:
             self._idle.put(worker)
@@ -131,7 +141,11 @@ class WorkerPool:
             worker.stop()
 
     def run_all(
-        self, request: dict[str, Any], shards: Sequence[int], done: Callable[[dict], None]
+        self,
+        request: dict[str, Any],
+        shards: Sequence[int],
+        done: Callable[[dict[str, Any]], None],
+        note: Note = lambda text: None,
     ) -> None:
         """Compute shards side by side, each tried again as the runtime says.
 
@@ -141,9 +155,10 @@ class WorkerPool:
         def attempt(shard: int) -> None:
             for again in range(self.runtime.retries, -1, -1):
                 try:
-                    return done(self.run(request, shard))
+                    return done(self.run(request, shard, note))
                 except (ShardFailedError, WorkerDiedError) as error:
-                    if not again:
+                    lasting = isinstance(error, ShardFailedError) and not error.transient
+                    if lasting or not again:
                         raise
                     logger.warning("%s\ntrying shard %d again", error, shard)
 

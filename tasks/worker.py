@@ -99,7 +99,10 @@ def serve(device: str, answers: TextIO) -> None:
             answer: dict[str, Any] = {"facts": compute(stage, job, request["shard"])}
         except Exception as error:  # the parent decides what a failure means
             logger.exception("shard %s of %s failed", request["shard"], request["stage"])
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            if isinstance(error, torch.AcceleratorError):
+                os._exit(1)  # the device's context is lost; a fresh process tries again
+            transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            answer = {"error": f"{type(error).__name__}: {error}", "transient": transient}
         _say(answers, answer)
 
 

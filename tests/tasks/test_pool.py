@@ -62,16 +62,18 @@ def test_retries_give_every_shard_its_chance_before_the_failure_is_raised(tmp_pa
     asked = []
 
     class Counting(WorkerPool):
-        def run(self, request, shard):
+        def run(self, request, shard, note):
             asked.append(shard)
             if shard == 1:
-                raise ShardFailedError("always")
+                raise WorkerDiedError("always")
+            if shard == 3:
+                raise ShardFailedError("a bug")
             return {"shard": shard}
 
     done = []
-    with Counting(runtime(tmp_path, retries=2)) as pool, pytest.raises(ShardFailedError):
-        pool.run_all({"stage": "x"}, [0, 1, 2], done.append)
-    assert sorted(asked) == [0, 1, 1, 1, 2]
+    with Counting(runtime(tmp_path, retries=2)) as pool, pytest.raises(WorkerDiedError):
+        pool.run_all({"stage": "x"}, [0, 1, 2, 3], done.append)
+    assert sorted(asked) == [0, 1, 1, 1, 2, 3], "only a dead worker's shard is tried again"
     assert sorted(facts["shard"] for facts in done) == [0, 2]
 
 
