@@ -6,13 +6,21 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from store_builders import NEGATIVES, SPECS, TRACES, build, identity, ids, shard_tables
 
 from storage.errors import AmbiguousArtifact, IncompleteArtifact, LockBusy, UnknownArtifact
 from storage.files import sha256_file
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec
+from tests.storage.store_builders import (
+    NEGATIVES,
+    SPECS,
+    TRACES,
+    build,
+    identity,
+    ids,
+    shard_tables,
+)
 
 KEY = identity().key
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 import duckdb
 import pyarrow as pa
 import pytest
-from store_builders import build, identity
 
 from storage.catalog import CATALOG_NAME, query, rebuild_catalog
 from storage.identity import Identity
 from storage.runs import finish_run, read_run, read_runs, record_stage, start_run
 from storage.store import ArtifactStore
 from storage.tables import TableSpec, rows_to_table, schema_text
+from tests.storage.store_builders import build, identity
 
 
 @pytest.fixture

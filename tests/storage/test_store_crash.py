@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from store_builders import build, identity, ids, shard_tables
 
 from storage.errors import LockBusy
 from storage.publish import read_intact
 from storage.store import ArtifactStore
+from tests.storage.store_builders import build, identity, ids, shard_tables
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = identity().key
@@ -21,7 +21,7 @@ KEY = identity().key
 # Refreshes the artifact for ever, each time with other content, and says what it committed.
 REFRESHER = """
 import sys
-from store_builders import build, identity
+from tests.storage.store_builders import build, identity
 from storage.store import ArtifactStore
 store = ArtifactStore(sys.argv[1])
 shade = int(sys.argv[2])
@@ -35,7 +35,7 @@ while True:
 SUICIDES = """
 import os, shutil, signal, sys
 from pathlib import Path
-from store_builders import build
+from tests.storage.store_builders import build
 base = Path(sys.argv[1])
 
 def armed(function, countdown):
@@ -75,7 +75,7 @@ print(number)
 BUILDER = """
 import sys, time
 from pathlib import Path
-from store_builders import SPECS, identity, shard_tables
+from tests.storage.store_builders import SPECS, identity, shard_tables
 from storage.store import ArtifactStore
 store, key = ArtifactStore(sys.argv[1]), identity().key
 print("ready", flush=True)
@@ -92,7 +92,7 @@ print(store.find("mine", key).content)
 
 HOLDER = """
 import sys, time
-from store_builders import identity
+from tests.storage.store_builders import identity
 from storage.store import ArtifactStore
 with ArtifactStore(sys.argv[1]).lock("mine", identity().key):
     print("held", flush=True)

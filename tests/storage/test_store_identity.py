@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_builders import build
 
 from storage.identity import Identity, canonical_json, explain
 from storage.store import ArtifactStore
+from tests.storage.store_builders import build
 
 BASE = Identity(
     stage="mine",

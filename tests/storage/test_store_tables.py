@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from store_builders import NEGATIVES, build, png, shard_tables
 
 from storage.store import ArtifactStore
 from storage.tables import IMAGE, TableSpec, rows_to_table, schema_text, write_parquet
+from tests.storage.store_builders import NEGATIVES, build, png, shard_tables
 
 ROW = {"sample_id": "a", "image": {"bytes": png(7), "path": "a.png"}, "steps": [0.5]}
 
