@@ -133,6 +133,8 @@ def stop(processes: list[psutil.Process], grace: float = 15.0) -> None:
     for process in rest:
         _signal(process, kill=True)
     psutil.wait_procs(rest, timeout=5.0)
+    for popen in _popens:
+        popen.poll()  # psutil has reaped it; its own object must learn that it ended
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:

@@ -9,6 +9,7 @@ import pytest
 
 from deployments.processes import leftovers, recall
 from deployments.zombies import automation
+from tests.deployments.toy.pipeline import DEPLOYMENTS
 from tests.servers import Place, shell, wait_until
 
 pytestmark = pytest.mark.server
@@ -33,8 +34,6 @@ def test_a_second_up_finds_the_first(standing: Place) -> None:
 
 
 def test_every_entry_of_the_table_is_deployed(standing: Place) -> None:
-    from toy.pipeline import DEPLOYMENTS
-
     with client(standing) as server:
         registered = {each.name: each for each in server.read_deployments()}
     served = {name: each.parameters for name, each in registered.items() if name in DEPLOYMENTS}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from storage.identity import Identity, canonical_json, explain
 from storage.store import ArtifactStore
-from tests.storage.store_builders import build
+from tests.storage.store_builders import build, identity
 
 BASE = Identity(
     stage="mine",
@@ -96,7 +96,6 @@ def test_early_cut_off_equal_bytes_upstream_leave_the_key_downstream(tmp_path):
 def test_an_identity_read_from_a_manifest_has_no_differences(tmp_path):
     store = ArtifactStore(tmp_path)
     ref = build(store, {"sizes": (1, 2), "nested": {"a": None}})
-    from store_builders import identity
 
     fresh = identity(sizes=(1, 2), nested={"a": None})
     assert explain(store.manifest(ref).identity, fresh.to_dict()) == []
