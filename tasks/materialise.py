@@ -16,9 +16,9 @@ from storage.refs import ArtifactRef
 from storage.runs import record_stage
 from storage.store import ArtifactStore
 from tasks.pool import PROJECT, WorkerPool
+from tasks.requests import request_of
 from tasks.runtime import Runtime
 from tasks.stage import Job, Stage
-from tasks.worker import request_of
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -94,7 +94,7 @@ def _compute(
         done += 1
         progress(stage.name, done, len(shards))
 
-    request = request_of(stage, job)
+    request = request_of(stage.name, job)
     if stage.exclusive:
         pool.release()
     # What needs all shards runs after them.

@@ -23,6 +23,7 @@ CODE_PACKAGES = ("mbpo_core", "tasks")
 CODE_EXCLUDED = (
     "mbpo_core.config",  # its values enter as config
     "mbpo_core.recipes",
+    "tasks.requests",
     "tasks.runtime",
     "tasks.stage",
 )

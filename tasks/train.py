@@ -10,6 +10,8 @@ from typing import Any
 
 from mbpo_core.config import Model, Recipe
 from storage.store import Coverage
+from tasks import train_process  # runs apart; imported so that its code enters the key
+from tasks.requests import request_of
 from tasks.rows import read
 from tasks.stage import Job, ShardRows, Stage
 from tasks.train_tables import CHECKPOINT, TRAIN_GROUPS, TRAIN_PROBES, TRAIN_ROLLOUTS, TRAIN_STEPS
@@ -70,13 +72,11 @@ def _train(job: Job, work: Path) -> None:
 
     Raises TrainingFailedError with the end of what it said.
     """
-    from tasks.worker import request_of
-
     request = work / "request.json"
-    request.write_text(json.dumps(request_of(Train(), job) | {"device": job.device}))
+    request.write_text(json.dumps(request_of(Train.name, job) | {"device": job.device}))
     launcher = job.runtime.train_launcher or (sys.executable,)
     process = subprocess.Popen(
-        [*launcher, "-m", "tasks.train_process", str(request)],
+        [*launcher, "-m", train_process.__name__, str(request)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     with process:

@@ -22,9 +22,9 @@ from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.rewards import verify
 from mbpo_core.training import HybridConfig, LoraSettings, train
 from tasks.models import model_identity, open_policy
+from tasks.requests import job_of
 from tasks.rows import fetch, pixels, read
 from tasks.stage import Job
-from tasks.worker import job_of
 
 CACHED_IMAGES = 256
 
@@ -203,7 +203,7 @@ def main() -> None:
     path = Path(sys.argv[1])
     request = json.loads(path.read_text(encoding="utf-8"))
     device = request.pop("device")
-    _, job = job_of(request, device)
+    job = job_of(request, device)
     if not job.runtime.train_launcher:
         _hang_on_parent()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -13,45 +13,16 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-from mbpo_core.config import Recipe
-from storage.refs import ArtifactRef
-from storage.store import ArtifactStore
 from storage.tables import rows_to_table
 from tasks.registry import STAGES
-from tasks.runtime import Runtime
+from tasks.requests import job_of
 from tasks.stage import Job, Stage
 
 logger = logging.getLogger(__name__)
-
-
-def request_of(stage: Stage, job: Job) -> dict[str, Any]:
-    """Return a job as JSON values."""
-    return {
-        "stage": stage.name,
-        "key": job.key,
-        "root": str(job.store.root),
-        "recipe": job.recipe.model_dump(mode="json"),
-        "runtime": job.runtime.model_dump(mode="json"),
-        "inputs": {name: ref.to_dict() for name, ref in job.inputs.items()},
-    }
-
-
-def job_of(request: dict[str, Any], device: str) -> tuple[Stage, Job]:
-    """Return the stage and the job of a request."""
-    job = Job(
-        recipe=Recipe.model_validate(request["recipe"]),
-        store=ArtifactStore(Path(request["root"])),
-        key=request["key"],
-        inputs={name: ArtifactRef.from_dict(ref) for name, ref in request["inputs"].items()},
-        runtime=Runtime.model_validate(request["runtime"]),
-        device=device,
-    )
-    return STAGES[request["stage"]], job
 
 
 def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
@@ -94,7 +65,7 @@ def serve(device: str, answers: TextIO) -> None:
     while True:
         request = requests.get()
         try:
-            stage, job = job_of(request, device)
+            stage, job = STAGES[request["stage"]], job_of(request, device)
             job = replace(job, note=lambda text: _say(answers, {"note": text}))
             answer: dict[str, Any] = {"facts": compute(stage, job, request["shard"])}
         except Exception as error:  # the parent decides what a failure means

@@ -1,0 +1,66 @@
+"""What enters a stage's key: the code that it reaches, and no other."""
+
+import pytest
+
+from mbpo_core.recipes import load_recipe
+from storage.codehash import code_closure
+from tasks.registry import STAGES
+from tasks.runtime import Runtime
+from tasks.stage import CODE_EXCLUDED, CODE_PACKAGES
+from tests.pipelines import small_recipe
+
+
+@pytest.mark.parametrize(
+    ("stage", "reached", "not_reached"),
+    [
+        ("ingest", "mbpo_core.data.images", "mbpo_core.mining.pgd"),
+        ("score", "mbpo_core.information_gain", "mbpo_core.mining.pgd"),
+        ("select", "mbpo_core.selection", "mbpo_core.training.run"),
+        ("mine", "mbpo_core.mining.pgd", "mbpo_core.responses"),
+        ("respond", "mbpo_core.responses", "mbpo_core.rewards"),
+        ("train", "tasks.train_process", "tasks.evaluate"),
+        ("train", "mbpo_core.objectives.grpo", "mbpo_core.evaluation.protocol"),
+        ("train", "mbpo_core.rewards", "tasks.mine"),
+        ("evaluate", "mbpo_core.evaluation.statistics", "mbpo_core.training.run"),
+    ],
+)
+def test_a_stage_depends_on_the_code_that_it_reaches(stage, reached, not_reached):
+    code = code_closure(type(STAGES[stage]).__module__, CODE_PACKAGES, CODE_EXCLUDED)
+    assert reached in code and not_reached not in code
+
+
+def test_how_it_is_run_never_enters_a_key(tmp_path):
+    recipe = small_recipe()
+    hows = [Runtime(root=tmp_path), Runtime(root="elsewhere", workers=4, devices=("cpu",))]
+    keys = {STAGES["ingest"].identity(recipe, how, {}).key for how in hows}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting", "value", "changes"),
+    [
+        ("score", "score.max_length", 99, True),
+        ("score", "mine.steps", 1, False),
+        ("mine", "mine.steps", 1, True),
+        ("mine", "train.learning_rate", 1, False),
+        ("train", "train.objective.beta", 0.5, True),
+        ("respond", "seed", 1, True),
+    ],
+)
+def test_a_stage_depends_on_its_own_settings_and_the_seed(stage, setting, value, changes, tmp_path):
+    recipe, how = load_recipe("tiny"), Runtime(root=tmp_path)
+    other = recipe.with_overrides({setting: value})
+    one, two = (STAGES[stage].identity(r, how, {}).key for r in (recipe, other))
+    assert (one != two) == changes
+
+
+def test_another_attacked_model_changes_mine_alone(tmp_path):
+    recipe, how = load_recipe("mbpo-qwen2-vl-7b"), Runtime(root=tmp_path)
+    other = recipe.model_copy(update={"attacked": recipe.scorer})
+    changed = {
+        name
+        for name, stage in STAGES.items()
+        if name != "ingest"
+        and stage.identity(recipe, how, {}).key != stage.identity(other, how, {}).key
+    }
+    assert changed == {"mine"}
