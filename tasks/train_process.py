@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from mbpo_core.config import Recipe
-from mbpo_core.curriculum import shuffled
 from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.rewards import verify
-from mbpo_core.training import HybridConfig, LoraSettings, train
+from mbpo_core.training import HybridConfig, LoraSettings, planned_steps, train
 from tasks.models import model_identity, open_policy
 from tasks.requests import job_of
 from tasks.rows import fetch, pixels, read
@@ -165,15 +164,7 @@ def _uses(
     reasons: dict[str, str | None],
     config: HybridConfig,
 ) -> list[dict[str, Any]]:
-    plan = shuffled(
-        config.seed,
-        [g.group_id for g in groups if g.stream == "offline"],
-        [g.group_id for g in groups if g.stream == "online"],
-        config.groups_per_step,
-        offline_epochs=config.offline_epochs,
-        online_epochs=config.online_epochs,
-        max_steps=config.max_steps,
-    )
+    plan = planned_steps(groups, config)
     uses = Counter(group_id for batch in plan for group_id in batch)
     return [
         {

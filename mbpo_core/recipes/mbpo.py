@@ -45,8 +45,9 @@ def tiny() -> Recipe:
     """The whole method on the embedded world: minutes on two CPU cores.
 
     Differs from the paper where a model of a million parameters needs it: five steps of 4/255
-    (twenty turn many rejected texts of so small a model into gibberish), a learning rate of 1e-4,
-    and yes/no answers that carry their reason.
+    inside of 20/255, their whole reach (twenty steps turn many rejected texts of so small a model
+    into gibberish), a learning rate of 1e-4, four epochs over the pairs, and yes/no answers that
+    carry their reason.
     """
     return Recipe(
         name="tiny",

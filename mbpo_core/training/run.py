@@ -92,7 +92,7 @@ def train(
 
     Differs from the paper: it states none of the optimiser's settings; see `HybridConfig`.
     """
-    index, plan = by_id(groups), _plan(groups, config)
+    index, plan = by_id(groups), planned_steps(groups, config)
     total = len(plan) * config.iterations
     args = _arguments(policy, config, output_dir, min(config.max_steps or total, total))
     with args.main_process_first(local=False):
@@ -128,7 +128,7 @@ def train(
         return _finish(trainer, policy, config, output_dir)
 
 
-def _plan(groups: Sequence[Group], config: HybridConfig) -> list[list[str]]:
+def planned_steps(groups: Sequence[Group], config: HybridConfig) -> list[list[str]]:
     """Group ids per mini-batch; each is used for `iterations` optimiser steps."""
     bound = None if config.max_steps is None else math.ceil(config.max_steps / config.iterations)
     return shuffled(

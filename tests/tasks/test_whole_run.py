@@ -225,3 +225,18 @@ def test_every_declared_table_is_in_the_catalogue(finished):
         for spec in stage.tables:
             names = [c[0] for c in query(root, f"select * from {spec.name} limit 0").description]
             assert names == spec.schema.names
+
+
+def test_adapters_are_stored_and_the_merged_model_is_what_is_evaluated(finished, tmp_path):
+    root, _, _ = finished
+    copy = tmp_path / "store"
+    shutil.copytree(root, copy)
+    recipe = small_recipe(train__lora={"rank": 4, "alpha": 8}, train__learning_rate=1e-2)
+    made = run(recipe, runtime(copy), Choice(start="train"))
+    folder = ArtifactStore(copy).files(made["train"].ref)
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    merged = load_policy(str(folder / "model")).model.state_dict()
+    base = load_policy(str(EMBEDDED)).model.state_dict()
+    changed = {name for name in base if not torch.equal(merged[name], base[name])}
+    assert changed and all("language_model" in name for name in changed)
+    assert {row["model"] for row in rows(copy, "evaluate", "metrics")} == {"base", "trained"}
