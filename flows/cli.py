@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,9 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes on th
 Devices = Annotated[
     str, typer.Option(help="Comma-separated devices, as cuda:0,cuda:1; auto = all there are.")
 ]
+Launcher = Annotated[
+    str, typer.Option(help="Command before the training module, to run it on several devices.")
+]
 ROOT = Path(".mbpo")
 
 
@@ -85,8 +89,15 @@ def _recipe(
     return configured(name, overrides, limit)
 
 
-def _runtime(root: Path, workers: int | None = None, devices: str = "auto") -> Runtime:
-    return Runtime(root=root, workers=workers, devices=tuple(devices.split(",")))
+def _runtime(
+    root: Path, workers: int | None = None, devices: str = "auto", launcher: str = ""
+) -> Runtime:
+    return Runtime(
+        root=root,
+        workers=workers,
+        devices=tuple(devices.split(",")),
+        train_launcher=tuple(shlex.split(launcher)),
+    )
 
 
 def _run(recipe: Recipe, runtime: Runtime, choice: Choice) -> None:
@@ -122,12 +133,13 @@ def run(
         list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
     ] = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
+    launcher: Launcher = "",
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with _errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        _run(what, _runtime(root, workers, devices), choice)
+        _run(what, _runtime(root, workers, devices, launcher), choice)
 
 
 @app.command()
@@ -138,12 +150,13 @@ def stage(
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
+    launcher: Launcher = "",
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with _errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        _run(what, _runtime(root, workers, devices), choice)
+        _run(what, _runtime(root, workers, devices, launcher), choice)
 
 
 @app.command(name="plan")

@@ -23,7 +23,8 @@ class Runtime(BaseModel):
     shard_timeout_seconds: float = Field(6 * 3600, gt=0)
     """A worker that is silent for longer is killed and its shard tried again."""
     train_launcher: tuple[str, ...] = ()
-    """Words before `-m tasks.train_process`, as `("accelerate", "launch", "--use_fsdp")`."""
+    """Words before `-m tasks.train_process`, as
+    `("python", "-m", "torch.distributed.run", "--nproc_per_node", "8")`."""
     tflops: float = Field(200.0, gt=0)
     """Sustained TFLOP/s of one device, for estimates where nothing was measured (assumed)."""
     fail: str | None = None

@@ -57,6 +57,7 @@ class Train(Stage):
                 "train_groups": result["groups"],
             },
             files,
+            {"ranks": result["ranks"]},
         )
 
     def coverage(self, job: Job) -> list[Coverage]:

@@ -145,6 +145,7 @@ def run(job: Job, device: str, work: Path) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in policy.model.parameters()),
         },
         "groups": _uses(rows, groups, reasons, config),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
     }
 
 
@@ -178,6 +179,12 @@ def _uses(
     ]
 
 
+def _device(given: str) -> str:
+    """Return the device of this rank; under a launcher each has its own."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if rank is not None and given.startswith("cuda") else given
+
+
 def _hang_on_parent() -> None:
     """End with the worker that started this process: it holds the other end of the pipe."""
 
@@ -193,7 +200,7 @@ def main() -> None:
     """Read the request, train, write `result.json`."""
     path = Path(sys.argv[1])
     request = json.loads(path.read_text(encoding="utf-8"))
-    device = request.pop("device")
+    device = _device(request.pop("device"))
     job = job_of(request, device)
     if not job.runtime.train_launcher:
         _hang_on_parent()

@@ -1,7 +1,9 @@
 """The whole pipeline on the embedded world, with real worker processes."""
 
 import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,7 +16,7 @@ from mbpo_core.models.loading import load_policy
 from storage.catalog import query
 from storage.store import ArtifactStore
 from tasks.models import EMBEDDED
-from tasks.pipeline import Choice, MissingUpstreamError
+from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
 from tasks.plan import plan
 from tasks.pool import ShardFailedError, WorkerPool
 from tasks.registry import ORDER, STAGES
@@ -182,6 +184,24 @@ def test_a_failed_stage_goes_on_at_its_missing_shards(tmp_path):
     assert run(recipe, runtime(root), Choice(only=("mine", "respond")))["mine"].hit
 
 
+def test_a_worker_killed_in_the_midst_costs_a_retry_and_no_byte(finished, tmp_path):
+    root, _, _ = finished
+    copy, recipe = tmp_path / "store", small_recipe(mine__steps=1)
+    shutil.copytree(root, copy)
+    how, killed = runtime(copy), []
+    with WorkerPool(how) as pool:
+
+        def kill(stage, done, planned):
+            if stage == "mine" and done == 1 and not killed:
+                killed.append(pool.workers[0].process.pid)
+                os.kill(killed[0], signal.SIGKILL)
+
+        broken = run_pipeline(recipe, how, Choice(only=("mine",)), pool, progress=kill)
+    assert killed and broken["mine"].computed == (0, 1, 2)
+    undisturbed = run(recipe, how, Choice(only=("mine",), refresh=("mine",)))
+    assert undisturbed["mine"].ref == broken["mine"].ref
+
+
 def test_refresh_computes_again_and_equal_bytes_leave_what_follows_alone(finished):
     root, recipe, first = finished
     again = run(recipe, runtime(root), Choice(refresh=("mine",)))
@@ -240,3 +260,23 @@ def test_adapters_are_stored_and_the_merged_model_is_what_is_evaluated(finished,
     changed = {name for name in base if not torch.equal(merged[name], base[name])}
     assert changed and all("language_model" in name for name in changed)
     assert {row["model"] for row in rows(copy, "evaluate", "metrics")} == {"base", "trained"}
+
+
+@pytest.mark.slow
+def test_training_runs_under_a_launcher_with_two_ranks(finished, tmp_path):
+    """As on several GPUs: the steps are those of one rank, up to the order of sums."""
+    root, _, _ = finished
+    copy = tmp_path / "store"
+    shutil.copytree(root, copy)
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    one = rows(copy, "train", "train_steps")
+    halves = small_recipe(train__micro_batch_groups=2)
+    made = run(halves, runtime(copy, train_launcher=launcher), Choice(only=("train",)))
+    assert ArtifactStore(copy).manifest(made["train"].ref).shards[0]["ranks"] == 2
+    two = rows(copy, "train", "train_steps")
+    for a, b in zip(one, two, strict=True):
+        assert (a["groups_offline"], a["groups_online"]) == (
+            b["groups_offline"],
+            b["groups_online"],
+        )
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
