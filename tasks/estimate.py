@@ -9,6 +9,7 @@ as an order of magnitude.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mbpo_core.config import EmbeddedSource, HeldOutBenchmark, Model, PretrainedModel, Recipe
@@ -41,13 +42,14 @@ class Estimate:
 def estimate(
     store: ArtifactStore, stage: Stage, recipe: Recipe, runtime: Runtime, rows: int | None
 ) -> Estimate:
-    """Return what making `rows` rows of a stage will cost."""
+    """Return what a stage will cost that has `rows` rows to make (steps to do, for `train`)."""
     if rows is None:
         return Estimate()
     models = stage.model_identities(recipe)
     for _, manifest in reversed(store.refs(stage.name)):
-        if manifest.identity.get("models", {}) == models and manifest.rows:
-            return _scaled(manifest, rows)
+        done = sum(part.rows for part in manifest.table_parts(stage.counted or manifest.artifact))
+        if manifest.identity.get("models", {}) == models and done:
+            return _scaled(manifest, rows / done)
     flops = _flops(stage.name, recipe)
     size = round(rows * _row_bytes(stage.name, recipe))
     if flops is None:
@@ -55,9 +57,8 @@ def estimate(
     return Estimate(rows * flops / (runtime.tflops * 1e12), size, "counted")
 
 
-def _scaled(manifest: Manifest, rows: int) -> Estimate:
+def _scaled(manifest: Manifest, share: float) -> Estimate:
     seconds = sum(shard.get("seconds", 0.0) for shard in manifest.shards)
-    share = rows / manifest.rows
     return Estimate(seconds * share, round(manifest.bytes * share), "measured")
 
 
@@ -82,7 +83,7 @@ def _forwards(stage: str, recipe: Recipe) -> tuple[float, PretrainedModel | None
     if stage == "respond":
         return 4, policy  # the prompt, then clean, negative and blank
     if stage == "train":  # of two responses: reference, forward, backward to the weights
-        return 2 * (1 + 1 + 2), policy
+        return 2 * (1 + 1 + 2) * recipe.train.groups_per_step, policy
     if stage == "evaluate":
         return 3, policy  # the prompt, then image and blank
     return 0, None
@@ -105,11 +106,24 @@ def _row_bytes(stage: str, recipe: Recipe) -> float:
     return ROW_BYTES
 
 
+def _steps(recipe: Recipe, pairs: int) -> int:
+    config = recipe.train
+    steps = math.ceil(config.offline_epochs * pairs / config.groups_per_step)
+    return steps if config.max_steps is None else min(steps, config.max_steps)
+
+
 def expected_rows(stage: str, recipe: Recipe, rows: dict[str, int | None]) -> int | None:
-    """Return how many rows a stage makes at most, from those before it (`rows`)."""
+    """Return how many rows a stage makes at most, from those before it (`rows`).
+
+    For `train` it is the number of steps over the pairs; how many online prompts join them is not
+    known before `ingest`.
+    """
     ingested = rows.get("ingest")
-    if stage in ("mine", "respond", "train"):
-        return None if ingested is None else min(ingested, recipe.select.k)
+    chosen = None if ingested is None else min(ingested, recipe.select.k)
+    if stage in ("mine", "respond"):
+        return chosen
+    if stage == "train":
+        return None if chosen is None else _steps(recipe, chosen)
     if stage == "evaluate":
         return 2 * sum(
             benchmark.closed + benchmark.open

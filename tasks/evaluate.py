@@ -74,6 +74,7 @@ class Evaluate(Stage):
     inputs = ("ingest", "pair", "train")
     tables = (METRICS, PREDICTIONS)
     finishing = True
+    counted = "predictions"
 
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the base model; the trained one is an input."""

@@ -88,4 +88,13 @@ def _why(store: ArtifactStore, stage: Stage, identity: Identity) -> tuple[str, .
     if not versions:
         return (*resumed, "never made")
     changes = explain(versions[-1][1].identity, identity.to_dict())
-    return (*resumed, *(changes or ["its files are gone or damaged"]))
+    return (*resumed, *(_shortened(changes) or ["its files are gone or damaged"]))
+
+
+def _shortened(changes: list[str], most: int = 3) -> list[str]:
+    """Count changes of code where they are many: whoever edits knows what they edited."""
+    code = [line for line in changes if line.startswith("code:")]
+    if len(code) <= most:
+        return changes
+    kept = [line for line in changes if line not in code]
+    return [*kept, f"code: {len(code)} modules changed, {code[0].split()[1]} first"]

@@ -64,6 +64,8 @@ class Stage(ABC):
     """Versions of these enter the key."""
     exclusive: ClassVar[bool] = False
     """Runs alone: the workers, and the models that they hold, are gone before."""
+    counted: ClassVar[str | None] = None
+    """The table whose rows tell how much work was done; default: the first."""
     finishing: ClassVar[bool] = False
     """One more shard, made by `finish` when all others are there."""
 

@@ -29,6 +29,7 @@ class Train(Stage):
     tables = (CHECKPOINT, TRAIN_STEPS, TRAIN_PROBES, TRAIN_ROLLOUTS, TRAIN_GROUPS)
     libraries = ("torch", "transformers", "accelerate", "peft", "pyarrow")
     exclusive = True
+    counted = "train_steps"
 
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the policy; the reference is its initial state."""
