@@ -52,8 +52,12 @@ format: $(INSTALLED)  ## ruff's fixes and formatting
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-testbed: $(INSTALLED)  ## train the embedded model again (a CPU hour at most)
-	@$(BIN)/python -m mbpo_core.testbed.build $(ARGS)
+testbed: $(INSTALLED)  ## train the embedded model again and measure it (20 minutes on one thread)
+	@rm -rf build/testbed
+	@$(BIN)/python -m mbpo_core.testbed.build --threads 1 $(ARGS) --output build/testbed
+	@$(BIN)/python -m mbpo_core.testbed.measure --model build/testbed
+	@cp build/testbed/* mbpo_core/testbed/model/
+	@git status --short mbpo_core/testbed/model
 
 ##@ The environment
 .PHONY: install clean-venv help
