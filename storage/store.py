@@ -178,7 +178,7 @@ class ArtifactStore:
         return self._staging(stage, key).create()
 
     def work(self, stage: str, key: str) -> Path:
-        """Return `staging/work/`, for state to resume from; it is never published."""
+        """Return the folder for state to resume from, part of staging; it is never published."""
         path = self.staging(stage, key) / WORK
         path.mkdir(exist_ok=True)
         return path
