@@ -92,15 +92,41 @@ def train(
 
     Differs from the paper: it states none of the optimiser's settings; see `HybridConfig`.
     """
-    index, plan = by_id(groups), planned_steps(groups, config)
+    plan = planned_steps(groups, config)
     total = len(plan) * config.iterations
     args = _arguments(policy, config, output_dir, min(config.max_steps or total, total))
     with args.main_process_first(local=False):
-        main = args.process_index == 0
-        if main:
+        if args.process_index == 0:
             _claim(output_dir, _identity(config, plan, groups), resume=resume)
         checkpoint = _newest_checkpoint(output_dir)
     prepare_policy(policy, config)
+    log = TrainingLog(
+        output_dir / "log", keep_steps=_step_of(checkpoint), writes=args.process_index == 0
+    )
+    trainer = _trainer(
+        policy, groups, images, config, reward_fn, objective or _hybrid(config), plan, args, log,
+        on_step,
+    )  # fmt: skip
+    with _without_bars():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.probe()
+        return _finish(trainer, policy, config, output_dir)
+
+
+def _trainer(
+    policy: QwenVL,
+    groups: Sequence[Group],
+    images: Mapping[str, Tensor],
+    config: HybridConfig,
+    reward_fn: RewardFn,
+    objective: Objective,
+    plan: Sequence[Sequence[str]],
+    args: TrainingArguments,
+    log: TrainingLog,
+    on_step: Callable[[Row], None] | None,
+) -> HybridTrainer:
+    """Check the rows of the plan, freeze the reference, and put the trainer together."""
+    index = by_id(groups)
     encoder = Encoder(policy, images)
     encoder.check(
         [index[i] for i in sorted({i for batch in plan for i in batch})], config.max_new_tokens
@@ -108,24 +134,20 @@ def train(
     autocast = partial(autocast_for, args.device, config)
     reference = Reference(policy, encoder, autocast=autocast)
     reference.to(args.device)
-    trainer = HybridTrainer(
+    return HybridTrainer(
         policy=policy,
         encoder=encoder,
         assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast),
-        objective=objective or _hybrid(config),
+        objective=objective,
         config=config,
         args=args,
         slots=plan_slots(
             plan, index, args.gradient_accumulation_steps * args.world_size, config.iterations
         ),
         probes=probe_set(groups, config.probe_groups, config.seed),
-        log=TrainingLog(output_dir / "log", keep_steps=_step_of(checkpoint), writes=main),
+        log=log,
         on_step=on_step,
     )
-    with _without_bars():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.probe()
-        return _finish(trainer, policy, config, output_dir)
 
 
 def planned_steps(groups: Sequence[Group], config: HybridConfig) -> list[list[str]]:
