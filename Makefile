@@ -35,14 +35,18 @@ status: $(INSTALLED)  ## say what stands
 
 ##@ Development
 .PHONY: test test-all lint format testbed
-test: lint  ## import contracts, ruff and all tests but the slow: make test [ARGS="tests/storage -x"]
+test: lint | .prefect/tests  ## import contracts, ruff and all tests but the slow: make test [ARGS="tests/storage -x"]
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: lint  ## the slow tests too
+test-all: lint | .prefect/tests  ## the slow tests too
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
 # Tests keep to themselves: nothing is asked of the network or of the user's own Prefect.
 TEST_ENVIRONMENT := PREFECT_HOME="$(CURDIR)/.prefect/tests" PREFECT_API_URL= HF_HUB_OFFLINE=1
+
+# Prefect makes its home, but not the folder around it.
+.prefect/tests:
+	@mkdir -p $@
 
 lint: $(INSTALLED)  ## import contracts and ruff
 	@told=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$told"; exit 1; }; echo "$$told" | grep -F Contracts:
