@@ -7,10 +7,12 @@ imports what it runs statically.
 """
 
 import ast
+import gc
 import hashlib
 import importlib.util
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,11 +131,28 @@ def _parse(source: _Source) -> _Parsed:
     stat = source.file.stat()
     slot = (source.name, str(source.file), stat.st_mtime_ns, stat.st_size)
     if slot not in _parsed:
-        tree = ast.parse(source.file.read_bytes(), filename=str(source.file))
+        with _no_collection():
+            tree = ast.parse(source.file.read_bytes(), filename=str(source.file))
         imports = tuple(_imports(tree, _package_of(source)))
         _drop_bare_strings(tree)
         _parsed[slot] = _Parsed(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
     return _parsed[slot]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Inside, no garbage is collected.
+
+    Python 3.11 keeps the depth of the tree it builds in a global: a finaliser that parses something
+    in the midst (formatting a traceback does) makes the outer `ast.parse` raise SystemError.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _package_of(source: _Source) -> str:

@@ -1,3 +1,5 @@
+import ast
+import gc
 import os
 import textwrap
 import time
@@ -158,3 +160,26 @@ def test_the_real_project_is_hashed_quickly_the_second_time():
     closure = code_closure("storage.catalog", ["storage"])
     assert "storage.files" in closure and "storage.codehash" not in closure
     assert time.perf_counter() - start < 0.5
+
+
+@pytest.fixture
+def parsing_finalisers():
+    """Collect garbage all the time, and parse in every collection, deeper than the test runs."""
+
+    def parse(depth):
+        return parse(depth - 1) if depth else ast.parse("x = 1")
+
+    def collected(phase, info):
+        parse(25)
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(collected)
+    gc.set_threshold(10)
+    yield
+    gc.set_threshold(*threshold)
+    gc.callbacks.remove(collected)
+
+
+def test_garbage_collected_in_the_midst_does_not_disturb(project, parsing_finalisers):
+    assert code_closure(f"{project.name}.stage", [project.name])
+    assert gc.isenabled()
