@@ -42,7 +42,7 @@ def information_gain(policy: Policy, rows: Sequence[PromptedResponse]) -> list[G
     """
     prompts, responses = [row.prompt for row in rows], [row.response for row in rows]
     stored = [row.image for row in rows]
-    blank = policy.token_logps(prompts, responses, blanks(stored))
+    blank = policy.token_logps(prompts, responses, blanks(stored, policy.device))
     shown = [i for i, image in enumerate(stored) if image.any()]
     image = dict(zip(shown, _under(policy, [rows[i] for i in shown]), strict=True))
     return [gain_row(row.sample_id, image.get(i, blank[i]), blank[i]) for i, row in enumerate(rows)]
@@ -51,7 +51,7 @@ def information_gain(policy: Policy, rows: Sequence[PromptedResponse]) -> list[G
 def _under(policy: Policy, rows: Sequence[PromptedResponse]) -> list[Tensor]:
     if not rows:
         return []
-    images = to_units([row.image for row in rows])
+    images = to_units([row.image for row in rows], policy.device)
     return policy.token_logps([row.prompt for row in rows], [row.response for row in rows], images)
 
 
