@@ -33,17 +33,26 @@ def information_gain(policy: Policy, rows: Sequence[PromptedResponse]) -> list[G
     """IIG(q, v, y) = f(y | q, v) - f(y | q, v0) for each row (eq. 4); one batch, one result a row.
 
     f is the log-probability of the response, v0 the black image of the same size, so that both
-    terms have the same prompt and the same positions. Both are computed by the same engine in
-    batches of the same shape: a blank image has a gain of exactly 0.
+    terms have the same prompt and the same positions. A black image is the blank one and has a gain
+    of exactly 0. Rows of one image should share its tensor, and rows of one size should stand in
+    one batch: what they have in common is then computed once (`models.packing`).
     Errors: ValueError as `Policy.token_logps`.
     Differs from the paper: that f is a log-probability is inferred; sum and per-token mean are both
     returned since it does not say which; EOS counts (assumed).
     """
     prompts, responses = [row.prompt for row in rows], [row.response for row in rows]
     stored = [row.image for row in rows]
-    image = policy.token_logps(prompts, responses, to_units(stored))
-    blank = policy.token_logps(prompts, responses, blanks(stored))
-    return [gain_row(row.sample_id, a, b) for row, a, b in zip(rows, image, blank, strict=True)]
+    blank = policy.token_logps(prompts, responses, blanks(stored, policy.device))
+    shown = [i for i, image in enumerate(stored) if image.any()]
+    image = dict(zip(shown, _under(policy, [rows[i] for i in shown]), strict=True))
+    return [gain_row(row.sample_id, image.get(i, blank[i]), blank[i]) for i, row in enumerate(rows)]
+
+
+def _under(policy: Policy, rows: Sequence[PromptedResponse]) -> list[Tensor]:
+    if not rows:
+        return []
+    images = to_units([row.image for row in rows], policy.device)
+    return policy.token_logps([row.prompt for row in rows], [row.response for row in rows], images)
 
 
 def gain_row(sample_id: str, image: Tensor, blank: Tensor) -> GainRow:

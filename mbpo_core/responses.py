@@ -164,7 +164,7 @@ def sample_rejected(
         tried = [rows[i] for i in pending]
         drawn = policy.sample(
             [row.prompt for row in tried],
-            to_units([row.negative for row in tried]),
+            to_units([row.negative for row in tried], policy.device),
             [seed_for(run_seed, row.sample_id, purpose, attempt) for row in tried],
             temperature=temperature,
             top_p=top_p,
@@ -190,7 +190,7 @@ def _reasons(
 ) -> list[str | None]:
     means: list[float | None] = [None] * len(rows)
     if rules.min_mean_logp is not None:
-        clean = to_units([row.clean for row in rows])
+        clean = to_units([row.clean for row in rows], policy.device)
         scored = policy.token_logps([r.prompt for r in rows], [d.ids for d in drawn], clean)
         means = [values.double().mean().item() for values in scored]
     return [
@@ -207,7 +207,11 @@ def _results(
 ) -> list[RejectedResponse]:
     clean = [row.clean for row in rows]
     prompts, ids = [row.prompt for row in rows], [draft.sampled.ids for draft in drafts]
-    conditions = to_units(clean), to_units([row.negative for row in rows]), blanks(clean)
+    conditions = (
+        to_units(clean, policy.device),
+        to_units([row.negative for row in rows], policy.device),
+        blanks(clean, policy.device),
+    )
     scores = [policy.token_logps(prompts, ids, images) for images in conditions]
     return [
         RejectedResponse(

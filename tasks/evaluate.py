@@ -217,7 +217,7 @@ def _answer(
 ) -> list[dict[str, Any]]:
     sampled = policy.sample(
         [row.prompt for row in pack],
-        to_units([row.image for row in pack]),
+        to_units([row.image for row in pack], policy.device),
         [0] * len(pack),  # greedy: nothing is drawn
         temperature=0.0,
         top_p=1.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,18 +13,25 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
-def plan_packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def plan_packs(
+    lengths: Sequence[int], budget: int, kinds: Sequence[Any] | None = None
+) -> list[list[int]]:
     """Return packs of row numbers whose padded size (rows x longest) stays within `budget`.
 
-    Rows of like length stand together; a row longer than the budget has a pack of its own.
+    Rows of like length stand together; where `kinds` (sortable, one a row) are given, rows of one
+    kind do, and those of like length within it. A row longer than the budget has a pack of its own.
     """
     packs: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        # Rows come in order of length, so the newest one is the longest of its pack.
-        if packs and (len(packs[-1]) + 1) * lengths[row] <= budget:
+    longest = 0
+    for row in sorted(
+        range(len(lengths)), key=lambda row: (kinds and kinds[row], lengths[row], row)
+    ):
+        longest = max(longest, lengths[row])
+        if packs and (len(packs[-1]) + 1) * longest <= budget:
             packs[-1].append(row)
         else:
             packs.append([row])
+            longest = lengths[row]
     return packs
 
 
@@ -34,15 +41,17 @@ def run_packs(
     budget: int,
     run: Callable[[list[Row]], list[Result]],
     refuse: Callable[[Row], Result],
+    kinds: Sequence[Any] | None = None,
 ) -> tuple[list[Result], int]:
     """Run `run` on every pack; return results in the order of `rows`, and how many packs split.
 
+    Packs are those of `plan_packs`.
     A pack that does not fit into the device's memory is halved and tried again; a single row that
     does not fit is handed to `refuse`.
     """
     results: dict[int, Result] = {}
     splits = 0
-    waiting = plan_packs(lengths, budget)
+    waiting = plan_packs(lengths, budget, kinds)
     while waiting:
         pack = waiting.pop()
         try:

@@ -57,6 +57,7 @@ class Score(Stage):
             prompted_all(policy, ids, samples, config.max_length),
             config.batch_tokens,
             lambda pack: [_row(gain) for gain in information_gain(policy, pack)],
+            by_image=True,
         )
         return ShardRows({"scores": rows}, facts={"packs_split": splits})
 

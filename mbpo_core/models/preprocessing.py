@@ -110,9 +110,12 @@ def scaled(levels: Tensor) -> Tensor:
     return (levels.double() * (1 / 255)).float()
 
 
-def to_units(images: Sequence[Tensor]) -> list[Tensor]:
-    """`to_unit` of each; an object that repeats stays one object, so it is encoded once."""
-    converted = {id(image): to_unit(image) for image in images}
+def to_units(images: Sequence[Tensor], device: torch.device | None = None) -> list[Tensor]:
+    """`to_unit` of each; an object that repeats stays one object, so it is encoded once.
+
+    Moved to `device` first, where given: a byte a value, not four.
+    """
+    converted = {id(image): to_unit(image.to(device or image.device)) for image in images}
     return [converted[id(image)] for image in images]
 
 
@@ -133,10 +136,13 @@ def blank_like(image: Tensor) -> Tensor:
     return torch.zeros_like(image)
 
 
-def blanks(images: Sequence[Tensor]) -> list[Tensor]:
+def blanks(images: Sequence[Tensor], device: torch.device | None = None) -> list[Tensor]:
     """Blank model inputs for stored images, one tensor object per size (so encoded once)."""
     by_size = {tuple(image.shape): image for image in images}
-    made = {size: to_unit(blank_like(image)) for size, image in by_size.items()}
+    made = {
+        size: to_unit(blank_like(image.to(device or image.device)))
+        for size, image in by_size.items()
+    }
     return [made[tuple(image.shape)] for image in images]
 
 

@@ -7,24 +7,20 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    PreTrainedTokenizerBase,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLForConditionalGeneration,
-)
+from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from mbpo_core.models.preprocessing import ImageConfig, mrope_positions, patchify
+from mbpo_core.models.packing import pack_rows
+from mbpo_core.models.preprocessing import ImageConfig, mrope_positions
 from mbpo_core.models.protocol import Sampled
 from mbpo_core.models.sampling import (
     cut_at_eos,
-    generation_settings,
+    decode_rows,
+    evaluation_mode,
     left_pad,
     sampling_processors,
 )
-
-QwenModel = Qwen2VLForConditionalGeneration | Qwen2_5_VLForConditionalGeneration
+from mbpo_core.models.vision import ImageEncoder, QwenModel
 
 END_OF_TURN = "<|im_end|>"
 IMAGE_PAD = "<|image_pad|>"
@@ -62,6 +58,7 @@ class QwenVL:
         self.model = model
         self.tokenizer = tokenizer
         self.image_config = image_config
+        self.images = ImageEncoder(image_config)
         self.max_length = max_length or base.config.text_config.max_position_embeddings
         self.image_token_id: int = base.config.image_token_id
         if vocabulary[IMAGE_PAD] != self.image_token_id:
@@ -126,11 +123,7 @@ class QwenVL:
 
         Images are float `[3, H, W]` in [0, 1]. Differentiable in images and parameters.
         """
-        distinct = {id(image): image for image in images}
-        pixels, grids = self._pixels(list(distinct.values()))
-        features = unwrapped(self.model).get_image_features(pixels, grids, return_dict=True)
-        by_id = dict(zip(distinct, features.pooler_output, strict=True))
-        return [by_id[id(image)] for image in images]
+        return self.images(unwrapped(self.model), images)
 
     def token_logps(
         self,
@@ -158,16 +151,25 @@ class QwenVL:
         for index, (row, response) in enumerate(zip(rows, responses, strict=True)):
             self._check_length(index, len(row), len(response))
         module = self.model if model is None else model
+        packed = pack_rows(
+            prompts,
+            responses,
+            [self._positions(row, image) for row, image in zip(rows, images, strict=True)],
+            [id(image) for image in images] if self._may_share() else range(len(rows)),
+            image_token_id=self.image_token_id,
+            pad_id=self.pad_id,
+        )
         logits = module(
-            input_ids=self._right_padded([torch.tensor(row) for row in rows], self.pad_id),
-            position_ids=self._positions(rows, images),
-            logits_to_keep=self._response_rows(prompts, rows),
+            input_ids=packed.ids.to(self.device),
+            position_ids=packed.positions.to(self.device),
+            attention_mask=self._attention_mask(packed.visible),
+            logits_to_keep=packed.keep.to(self.device),
             use_cache=False,
-            **self._vision_inputs(module, images),
+            **self._vision_inputs(module, [images[row] for row in packed.image_rows]),
         ).logits
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
         targets = torch.tensor([token for ids in responses for token in ids], device=logits.device)
-        logps = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
+        logps = torch.log_softmax(logits, dim=-1)[packed.index.to(logits.device), targets]
         return list(logps.split([len(ids) for ids in responses]))
 
     @torch.no_grad()
@@ -196,25 +198,27 @@ class QwenVL:
         for index, prompt in enumerate(prompts):
             self._check_length(index, len(prompt) + max_new_tokens, max_new_tokens)
         base = unwrapped(self.model if model is None else model)
-        ids, mask = (part.to(self.device) for part in left_pad(prompts, self.pad_id))
-        grids = torch.tensor([self.grid(*image.shape[1:]) for image in images], device=self.device)
+        # Rows of one prompt and image are continued from one prefill.
+        kinds = [(id(image), *prompt) for prompt, image in zip(prompts, images, strict=True)]
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+        firsts = [kinds.index(kind) for kind in numbers]
+        prefill, following = self._prefill(
+            [prompts[i] for i in firsts], [images[i] for i in firsts]
+        )
         processors = sampling_processors(
             seeds, self.device, suppressed=self.suppressed, temperature=temperature, top_p=top_p
         )
-        with generation_settings(
-            base, eos_ids=self.eos_ids, pad_id=self.pad_id, max_new_tokens=max_new_tokens
-        ):
-            drawn = base.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                mm_token_type_ids=(ids == self.image_token_id).int(),
-                image_grid_thw=grids,
-                mm_encoder_outputs=_as_encoder_outputs(self.encode_images(images)),
-                logits_processor=processors,
+        with evaluation_mode(base):
+            drawn = decode_rows(
+                base,
+                prefill,
+                torch.tensor([numbers[kind] for kind in kinds], device=self.device),
+                following,
+                processors,
+                eos_ids=self.eos_ids,
+                max_new_tokens=max_new_tokens,
             )
-        # generate leaves the offsets of this batch on the model; a later forward must not see them.
-        base.model.rope_deltas = None
-        return [cut_at_eos(row, self.eos_ids) for row in drawn[:, ids.shape[1] :].tolist()]
+        return [cut_at_eos(row, self.eos_ids) for row in drawn]
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -234,6 +238,7 @@ class QwenVL:
             return self
         clone = copy.copy(self)
         clone.model = copy.deepcopy(self.model).float()
+        clone.images = ImageEncoder(self.image_config)
         return clone
 
     def _encode(self, text: str) -> list[int]:
@@ -250,37 +255,50 @@ class QwenVL:
         if length > self.max_length:
             raise ValueError(f"row {index}: {length} tokens, the limit is {self.max_length}")
 
-    def _pixels(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        moved = [image.to(self.device) for image in images]
-        grids = [self.grid(*image.shape[1:]) for image in moved]
-        pixels = torch.cat([patchify(image, self.image_config) for image in moved])
-        return pixels, torch.tensor(grids, device=self.device)
-
     def _vision_inputs(self, module: nn.Module, images: Sequence[Tensor]) -> dict[str, Any]:
         if hasattr(module, "module"):
             # A distributed wrapper gathers and synchronises parameters in its own forward only, so
             # the vision tower must run inside it, repeated images included.
-            pixels, grids = self._pixels(images)
+            pixels, grids = self.images.pixels(unwrapped(module), images)
             return {"pixel_values": pixels, "image_grid_thw": grids}
         return {"mm_encoder_outputs": _as_encoder_outputs(self.encode_images(images))}
 
-    def _right_padded(self, rows: Sequence[Tensor], value: int) -> Tensor:
-        return pad_sequence(list(rows), batch_first=True, padding_value=value).to(self.device)
+    def _positions(self, row: list[int], image: Tensor) -> Tensor:
+        grid = self.grid(*image.shape[1:])
+        return mrope_positions(row, self.image_token_id, grid, self.image_config.merge_size)
 
-    def _positions(self, rows: Sequence[list[int]], images: Sequence[Tensor]) -> Tensor:
-        merge = self.image_config.merge_size
-        each = [
-            mrope_positions(row, self.image_token_id, self.grid(*image.shape[1:]), merge).T
-            for row, image in zip(rows, images, strict=True)
-        ]
-        return self._right_padded(each, 0).permute(2, 0, 1)
+    def _prefill(
+        self, prompts: list[list[int]], images: list[Tensor]
+    ) -> tuple[dict[str, Any], Tensor]:
+        ids, mask = left_pad(prompts, self.pad_id)
+        positions = torch.zeros(3, *ids.shape, dtype=torch.long)
+        for row, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
+            positions[:, row, ids.shape[1] - len(prompt) :] = self._positions(prompt, image)
+        following = positions.amax(dim=(0, 2)) + 1
+        inputs = {
+            "input_ids": ids.to(self.device),
+            "attention_mask": mask.to(self.device),
+            "position_ids": positions.to(self.device),
+            "mm_encoder_outputs": _as_encoder_outputs(self.encode_images(images)),
+        }
+        return inputs, following.to(self.device)
 
-    def _response_rows(self, prompts: Sequence[list[int]], rows: Sequence[list[int]]) -> Tensor:
-        # The hidden state at column c predicts token c + 1: hence one to the left of the response.
-        keep = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.bool)
-        for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
-            keep[index, len(prompt) - 1 : len(row) - 1] = True
-        return keep.to(self.device)
+    def _may_share(self) -> bool:
+        """Flash attention takes no mask of ours; rows then stand alone."""
+        return self._attention in ("sdpa", "eager")
+
+    @property
+    def _attention(self) -> str:
+        return unwrapped(self.model).config.text_config._attn_implementation
+
+    def _attention_mask(self, visible: Tensor | None) -> Tensor | None:
+        if visible is None:
+            return None
+        visible = visible.to(self.device)
+        if self._attention == "sdpa":
+            return visible
+        # Eager attention adds its mask to the scores.
+        return torch.where(visible, 0.0, torch.finfo(self.dtype).min).to(self.dtype)
 
 
 def unwrapped(model: nn.Module) -> QwenModel:

@@ -1,12 +1,16 @@
-"""Seeded sampling inside transformers' `generate`: noise that belongs to a row, not to a batch."""
+"""Seeded sampling: noise that belongs to a row and not to a batch, and prompts read only once.
+
+transformers' `generate` reads the prompt of every row; with eight rollouts of one prompt and short
+answers that is most of the work. The loop here is its greedy search over scores with noise added.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
-    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     SuppressTokensLogitsProcessor,
@@ -68,32 +72,67 @@ def sampling_processors(
     return processors
 
 
-@contextmanager
-def generation_settings(
-    model: nn.Module, *, eos_ids: Sequence[int], pad_id: int, max_new_tokens: int
-) -> Iterator[None]:
-    """Inside, the model generates with these settings alone, in eval mode; both are restored.
+@torch.no_grad()
+def decode_rows(
+    model: nn.Module,
+    prefill: dict[str, Any],
+    rows: Tensor,
+    following: Tensor,
+    processors: LogitsProcessorList,
+    *,
+    eos_ids: Sequence[int],
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """Draw B responses after P <= B prompts: a prompt is read once, whatever is drawn from it.
 
-    A checkpoint brings sampling values of its own (Qwen: repetition_penalty, top_k, temperature),
-    and `generate` fills every field that was left open with them: hence the whole configuration is
-    exchanged, not overridden field by field. Eval mode, because gradient checkpointing in train
-    mode drops the key-value cache.
+    Args:
+        model: the transformers model, in evaluation mode.
+        prefill: what its forward takes for the P prompts, padded on the left; with
+            `attention_mask`.
+        rows: the prompt of each response, int64 `[B]`.
+        following: rotary position of the first token after each prompt, int64 `[P]`.
+        processors: applied to float32 logits `[B, V]`; the greatest score is drawn.
+        eos_ids: a row that drew one of them is finished; all are: the end.
+        max_new_tokens: the end at the latest.
+
+    Returns:
+        B lists of ids; what follows a row's first EOS id has no meaning.
     """
-    kept = model.generation_config
-    modes = [(module, module.training) for module in model.modules()]
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=list(eos_ids),
-        pad_token_id=pad_id,
+    output = model(**prefill, use_cache=True, logits_to_keep=1)
+    cache = output.past_key_values
+    cache.batch_select_indices(rows)
+    logits, mask, position = (
+        output.logits[rows, -1],
+        prefill["attention_mask"][rows],
+        following[rows],
     )
+    ends = torch.tensor(list(eos_ids), device=rows.device)
+    finished = torch.zeros_like(rows, dtype=torch.bool)
+    drawn: list[Tensor] = []
+    while True:
+        drawn.append(processors(None, logits.float()).argmax(dim=-1))
+        finished |= torch.isin(drawn[-1], ends)
+        if len(drawn) == max_new_tokens or bool(finished.all()):
+            return torch.stack(drawn, dim=1).tolist()
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        logits = model(
+            input_ids=drawn[-1][:, None],
+            attention_mask=mask,
+            position_ids=position.expand(3, -1)[:, :, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+        position = position + 1
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Inside, every module is in eval mode (gradient checkpointing in train mode has no cache)."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.generation_config = kept
         for module, training in modes:
             module.training = training
 

@@ -98,12 +98,23 @@ class Encoder:
         self._images = images
         self._prompts: dict[tuple[str, str], list[int]] = {}
         self._responses: dict[str, list[int]] = {}
+        self._tensors: dict[str, Tensor] = {}
 
     def image(self, group: Group, image_id: str) -> Tensor:
-        """Stored uint8 [3, H, W] -> float [3, H, W] in [0, 1] on the policy's device."""
-        if image_id not in self._images:
-            raise KeyError(f"group {group.group_id}: image {image_id!r} was not given")
-        return to_unit(self._images[image_id]).to(self._policy.device)
+        """Stored uint8 [3, H, W] -> float [3, H, W] in [0, 1] on the policy's device.
+
+        The same tensor until `forget`: what the policy knows of it is known by that object.
+        """
+        if image_id not in self._tensors:
+            if image_id not in self._images:
+                raise KeyError(f"group {group.group_id}: image {image_id!r} was not given")
+            self._tensors[image_id] = to_unit(self._images[image_id]).to(self._policy.device)
+        return self._tensors[image_id]
+
+    def forget(self) -> None:
+        """Drop the images, and what the policy remembers of them."""
+        self._tensors = {}
+        self._policy.images.forget()
 
     def prompt(self, group: Group, image_id: str) -> list[int]:
         """Prompt ids of the group's question under an image of that size."""

@@ -24,7 +24,7 @@ from transformers.utils.logging import (
 from mbpo_core.curriculum import shuffled
 from mbpo_core.grouping import Group, by_id
 from mbpo_core.models.loading import save_policy
-from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.models.qwen_vl import QwenVL, unwrapped
 from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.objectives.protocol import Objective
 from mbpo_core.training.adaptation import Reference, prepare_policy
@@ -107,7 +107,7 @@ def train(
         policy, groups, images, config, reward_fn, objective or _hybrid(config), plan, args, log,
         on_step,
     )  # fmt: skip
-    with _without_bars():
+    with _without_bars(), _features_kept(policy):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.probe()
         return _finish(trainer, policy, config, output_dir)
@@ -174,6 +174,17 @@ def _without_bars() -> Iterator[None]:
     finally:
         if shown:
             enable_progress_bar()
+
+
+@contextmanager
+def _features_kept(policy: QwenVL) -> Iterator[None]:
+    """Keep visual tokens within a step where the tower is frozen; the reference shares them."""
+    tower = unwrapped(policy.model).model.visual
+    if any(parameter.requires_grad for parameter in tower.parameters()):
+        yield
+    else:
+        with policy.images.remembering():
+            yield
 
 
 def _hybrid(config: HybridConfig) -> HybridGRPO:

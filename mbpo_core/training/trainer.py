@@ -103,6 +103,7 @@ class HybridTrainer(Trainer):
     ) -> tuple[list[MicroBatch], None]:
         """Roll out, verify, score the reference and count, for all micro-batches of a step."""
         slots = [slot for _, slot in zip(range(num_batches), epoch_iterator, strict=False)]
+        self.encoder.forget()
         self.policy.model.eval()
         step = self.assembler.assemble(slots)
         self._write("rollouts", step.rollout_rows)

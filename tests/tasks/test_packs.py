@@ -19,6 +19,17 @@ def test_rows_of_like_length_stand_together():
     assert plan_packs([50, 3, 49, 4], 100) == [[1, 3], [2, 0]]
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 60)), max_size=40), st.integers(1, 200))
+def test_rows_of_one_kind_stand_together(rows, budget):
+    kinds, lengths = [kind for kind, _ in rows], [length for _, length in rows]
+    packs = plan_packs(lengths, budget, kinds)
+    order = [row for pack in packs for row in pack]
+    assert sorted(order) == list(range(len(rows)))
+    assert [kinds[row] for row in order] == sorted(kinds)
+    for pack in packs:
+        assert len(pack) * max(lengths[row] for row in pack) <= budget or len(pack) == 1
+
+
 def test_results_come_back_in_the_order_of_the_rows():
     rows = ["ccc", "a", "bb", "dddd"]
     found, splits = run_packs(rows, [3, 1, 2, 4], 4, lambda pack: [r.upper() for r in pack], str)

@@ -186,3 +186,25 @@ def test_left_padding():
 def test_settings_out_of_range_are_refused(tiny_policy, tiny_rows, changes, message):
     with pytest.raises(ValueError, match=message):
         draw(tiny_policy, tiny_rows, [1, 2, 3], **changes)
+
+
+def test_a_prompt_is_read_once_whatever_is_drawn_from_it(tiny_policy, tiny_rows):
+    """Three rollouts each of two prompts: two rows are prefilled, then six go on."""
+    shapes = []
+    hook = tiny_policy.model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["inputs_embeds"].shape[:2])),
+        with_kwargs=True,
+    )
+    prompts, images = prompts_and_images(tiny_rows[:2])
+    order = [0, 1, 1, 0, 1, 0]
+    repeated = [prompts[i] for i in order], [images[i] for i in order]
+    settings = {"temperature": 1.0, "top_p": 0.9, "max_new_tokens": 8}
+    drawn = tiny_policy.sample(*repeated, list(range(6)), **settings)
+    hook.remove()
+    assert shapes[0] == (2, max(map(len, prompts)))
+    assert set(shapes[1:]) == {(6, 1)}
+    alone = [
+        tiny_policy.sample([prompts[i]], [images[i].clone()], [seed], **settings)[0]
+        for seed, i in enumerate(order)
+    ]
+    assert drawn == alone

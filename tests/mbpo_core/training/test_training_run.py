@@ -8,6 +8,7 @@ import torch
 
 from mbpo_core.grouping import Group
 from mbpo_core.models.loading import load_policy
+from mbpo_core.models.preprocessing import to_unit
 from mbpo_core.training import LoraSettings, train
 from tests.mbpo_core.training.conftest import Verdict, equal_weights, offline_group, weights
 
@@ -207,3 +208,24 @@ def test_a_text_that_cannot_be_scored_is_refused_with_its_group(
 def test_a_missing_image_is_named(new_policy, groups, small, reward, tmp_path):
     with pytest.raises(KeyError, match="was not given"):
         train(new_policy(), groups, {}, small(), tmp_path / "out", reward, resume=False)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_tower_sees_an_image_once_a_step(
+    new_policy, groups, images, small, reward, tmp_path, frozen
+):
+    """Rollouts, reference and policy share its tokens; a tower that is trained shares none."""
+    policy, seen = new_policy(), []
+    policy.model.model.visual.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(args[0].shape[0]), with_kwargs=True
+    )
+    config = small(freeze_vision=frozen, max_steps=2, groups_per_step=9, micro_batch_groups=9)
+    train(policy, groups, images, config, tmp_path, reward, resume=False)
+    each = 16  # patches of an image of 56 x 56
+    # Two steps over 6 pairs and 3 prompts. Trained: a prompt for rollouts, reference and policy, a
+    # pair for the policy and, in the first step only, for the reference.
+    assert sum(seen) == each * (2 * 9 if frozen else 2 * (3 * 3 + 6) + 6)
+    seen.clear()
+    image = to_unit(images["image-0"])
+    policy.encode_images([image]), policy.encode_images([image])
+    assert sum(seen) == 2 * each
