@@ -23,7 +23,7 @@ with warnings.catch_warnings():
 torchattacks = pytest.importorskip(
     "torchattacks",
     reason="torchattacks is a test dependency without its own (it asks for torchvision): "
-    "pip install --no-deps torchattacks",
+    "make install",
 )
 
 CLASSES, COUNT, SIZE = 5, 6, 12

@@ -18,6 +18,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.dpo import dpo_losses, implicit_rewards
 from mbpo_core.objectives.grpo import HybridGRPO, group_advantages
 from mbpo_core.objectives.protocol import Counts, ScoredGroup
+from tests.mbpo_core.exact.conftest import EMBEDDED
 from tests.mbpo_core.tiny_models import build_model, build_rows, random_image
 
 trl = pytest.importorskip("trl", reason="trl is a test dependency: pip install -e '.[test]'")
@@ -37,10 +38,14 @@ COMMON = {
 }
 
 
-@pytest.fixture(params=["qwen2_vl", "qwen2_5_vl"])
+@pytest.fixture(params=["qwen2_vl", "qwen2_5_vl", "embedded"])
 def policies(request, tiny_tokenizer, tmp_path):
-    """The reference (random weights, also in a folder) and a policy that has moved away from it."""
-    reference = QwenVL(build_model(request.param, tiny_tokenizer), tiny_tokenizer, ImageConfig())
+    """The reference (its weights are in a folder too) and a policy that has moved away from it."""
+    if request.param == "embedded":
+        reference = load_policy(str(EMBEDDED))
+    else:
+        model = build_model(request.param, tiny_tokenizer)
+        reference = QwenVL(model, tiny_tokenizer, ImageConfig())
     save_policy(reference, tmp_path)
     policy = load_policy(str(tmp_path))
     torch.manual_seed(1)
@@ -179,6 +184,7 @@ def test_the_log_probabilities_of_trl_are_ours(policies, tmp_path):
     assert min((a - b).abs().max() for a, b in zip(moved, before, strict=True)) > 0.05
 
 
+@pytest.mark.parametrize("policies", ["qwen2_vl"], indirect=True)
 @pytest.mark.parametrize(
     "groups",
     [
