@@ -13,12 +13,25 @@ from torch import Tensor, nn
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
-    SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
 
 from mbpo_core.models.protocol import Sampled
+
+
+class Suppressed(LogitsProcessor):
+    """Scores `[B, V]` of some ids become -inf.
+
+    That of transformers looks up every id of the vocabulary, for each token that is drawn.
+    """
+
+    def __init__(self, ids: Sequence[int], device: torch.device) -> None:
+        self._ids = torch.tensor(ids, dtype=torch.long, device=device)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Suppress."""
+        return scores.index_fill(-1, self._ids, -torch.inf)
 
 
 class SeededGumbel(LogitsProcessor):
@@ -60,9 +73,7 @@ def sampling_processors(
         raise ValueError(f"temperature must be at least 0, got {temperature}")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}")
-    processors = LogitsProcessorList()
-    if suppressed:
-        processors.append(SuppressTokensLogitsProcessor(list(suppressed), device=str(device)))
+    processors = LogitsProcessorList([Suppressed(suppressed, device)])
     if temperature == 0:
         return processors
     processors.append(TemperatureLogitsWarper(float(temperature)))
