@@ -67,7 +67,8 @@ testbed: $(INSTALLED)  ## train the embedded model again and measure it (20 minu
 .PHONY: install clean-venv help
 install: $(INSTALLED)  ## make .venv with pinned versions [PYTHON=python3.12] [TORCH_INDEX=index of a GPU or CPU build]
 
-# PyTorch alone and first: it is the one package of which builds differ by device.
+# PyTorch alone and first: it is the one package of which builds differ by device. torchattacks last
+# and alone: of what it asks for, all is there but torchvision, which it does without.
 $(INSTALLED): constraints.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found; name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -76,6 +77,7 @@ $(INSTALLED): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@$(PIP) -e '.[test]'
+	@$(PIP) --no-deps torchattacks
 	@touch $@
 
 clean-venv:  ## remove .venv

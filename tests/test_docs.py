@@ -88,6 +88,12 @@ def test_the_paper_map_names_functions_and_tests_that_exist():
         assert path.is_file() and "def test_" in path.read_text(), test
 
 
+def test_the_tests_against_others_work_exist():
+    named = re.findall(r"^\|[^|]*\|[^|]*\|[^|]*\| `([\w./]+)` \|$", PAPER_MAP, re.MULTILINE)
+    assert len(named) >= 5
+    assert all((CHECKOUT / "tests" / "mbpo_core" / name).is_file() for name in named)
+
+
 @pytest.mark.parametrize("path", sorted(CHECKOUT.glob("mbpo_core/**/*.py")), ids=lambda p: p.name)
 def test_files_and_functions_keep_to_their_size(path: Path):
     text = path.read_text()

@@ -17,7 +17,7 @@ _ANY_LIST: Final = rf"(?P<list>[(\[]?[A-Za-z]\b[)\]]?{_MORE})"
 _CAPITAL_LIST: Final = rf"(?P<list>[(\[]?[A-Z]\b[)\]]?{_MORE})"
 _ONE_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 
-_WHOLE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,、]?\)?")
+_WHOLE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,;!。、]?\)?")
 _LABELLED = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:,、-]+\s*|\s+)(\S.*)", re.DOTALL)
 _LEADING = re.compile(
     r"\(([A-Za-z])\)|([A-Z])[).:、](?=\s|$)|([b-z])[).](?=\s)|([A-HJ-Z])(?=,)"
@@ -35,12 +35,18 @@ _CONCLUDED = re.compile(
 )
 _CALLED_RIGHT = re.compile(r"\b(?P<list>[A-Z]) is (?:the )?(?:right|correct|best|true|answer)\b")
 _DENIED_BEFORE = re.compile(
-    r"(?i)(?:\b(?:not|neither|nor|never|except|rule out)|n't)\W*(?:\w+\W+)?$"
+    r"(?i)(?:\b(?:not|cannot|neither|nor|never|except|rule out)|n't)"
+    r"(?:[^\w,;.]+(?!but\b|so\b)\w+){0,3}[^\w,;.]*$"
 )
+"""A denial reaches over a few words, but not out of its clause: "not A, so B"."""
 _DENIED_AFTER = re.compile(
-    r"(?i)\W*(?:(?:is|are|was|can|could|would|does|do)\s*)?"
+    r"(?i)[^\w,;]*(?:(?:is|are|was|can|could|would|does|do)\s*)?"
     r"(?:not\b|n't|cannot|wrong|incorrect|false|ruled out)"
 )
+_OR_ANOTHER = re.compile(
+    r"[).:]?(?:[\s,]+[\w'-]+){0,4}[\s,]+or\s+(?:[(\[]([A-Z])[)\]]|([A-Z])[).:](?=\s))"
+)
+"""A second label behind the text of the first: "B. dog or C. two dogs"."""
 _WORD_AFTER = re.compile(r"\s+([\w'-]+)")
 _CONNECTIVES: Final = ("because", "since", "as", "and", "or", "is", "but")
 _PARENTHESISED = re.compile(r"(?<!\w)\(([A-Za-z])\)")
@@ -123,6 +129,7 @@ def _letters_said(text: str, letters: list[str]) -> Extraction | None:
     stated = {
         letter.upper() for match in statements for letter in _ONE_LETTER.findall(match["list"])
     }
+    stated |= {letter for match in statements for letter in _others(text, match)}
     labels = _labels(text, letters, statements)
     said = stated if stated and len(labels) > 1 else stated | labels
     found = single(said, "stated_letter" if stated else "leading_letter")
@@ -148,6 +155,12 @@ def _labels(text: str, letters: list[str], statements: list[re.Match[str]]) -> s
     followers = (next(filter(None, groups)) for groups in _LABEL.findall(text))
     leader = next(filter(None, match.groups())).upper()
     return {leader} | {letter for letter in followers if letter in letters}
+
+
+def _others(text: str, statement: re.Match[str]) -> list[str]:
+    """The label that a statement offers beside its own, if there is one."""
+    match = _OR_ANOTHER.match(text, statement.end("list"))
+    return [] if match is None else [letter for letter in match.groups() if letter]
 
 
 def _is_denied(text: str, match: re.Match[str]) -> bool:

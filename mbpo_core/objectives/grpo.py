@@ -20,17 +20,19 @@ def group_advantages(rewards: Tensor, eps: float = 1e-4) -> Tensor:
     """`A_i = (r_i - mean r) / (std r + eps)` over the K responses of one group.
 
     std is that of a sample (divides by K - 1), as in R1-V and TRL; a pair then has the advantages
-    +-1/sqrt(2) whatever its two rewards are (but for eps). Equal rewards give exactly 0, not
-    rounding noise over eps; so does a group of one.
+    +-1/sqrt(2) whatever its two rewards are (but for eps). A shift of all rewards changes no bit
+    (where the shifted rewards are exact); equal rewards give exactly 0, not rounding noise over
+    eps, and so does a group of one.
 
     Args:
         rewards: [K] in reward units.
         eps: added to the standard deviation, same units (1e-4: R1-V).
     """
     rewards = rewards.float()
-    if bool((rewards == rewards[0]).all()):
-        return torch.zeros_like(rewards)
-    return (rewards - rewards.mean()) / (rewards.std() + eps)
+    relative = rewards - rewards[0]  # a mean of a third would be rounded, and differently shifted
+    if not bool(relative.any()):
+        return torch.zeros_like(relative)
+    return (relative - relative.mean()) / (relative.std() + eps)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,14 @@ CHOICES = [
     (PETS, "Ｂ", "B"),
     (PETS, "（Ｂ）", "B"),
     (PETS, "B、", "B"),
+    (PETS, "B。", "B"),
+    (PETS, "B!", "B"),
+    (PETS, "B;", "B"),
+    (PETS, "Ⓑ", "B"),
+    (PETS, "\\(\\boxed{\\mathbf{B}}\\)", "B"),
+    (PETS, "Final Answer: \\boxed{B. dog}", "B"),
+    (PETS, "**Answer:** B", "B"),
+    (PETS, "A) cat B) dog C) two dogs D) a rabbit\nAnswer: D", "D"),
     (PETS, "**B**", "B"),
     (PETS, '"B"', "B"),
     (PETS, "'B'", "B"),
@@ -116,6 +124,29 @@ CHOICES = [
     (PETS, "\\boxed{A} \\boxed{B}", "contradictory"),
     (PETS, "a cat and a dog", "contradictory"),
     (PETS, "cat or rabbit", "contradictory"),
+    (PETS, "The answer is (B) dog or (C) two dogs", "contradictory"),
+    (PETS, "The answer is B. dog or C. two dogs", "contradictory"),
+    (PETS, "The answer is B, dog, or (C)", "contradictory"),
+    (PETS, "B & C", "contradictory"),
+    (PETS, "Answer: B, C", "contradictory"),
+    (PETS, "A: dog", "contradictory"),
+    (PETS, "B. two dogs", "contradictory"),
+    # one answer, and others denied
+    (PETS, "The answer is B, not A.", "B"),
+    (PETS, "The correct answer is B) dog, not A) cat.", "B"),
+    (PETS, "The animal is a dog (option B), not a cat (option A).", "B"),
+    (PETS, "It is definitely not A, so B.", "B"),
+    (PETS, "The answer is B because (A) and (C) are wrong.", "B"),
+    (PETS, "Options (A) and (D) are wrong, the answer is B.", "B"),
+    (PETS, "The answer is B. It is not A.", "B"),
+    (PETS, "It is not clear, but the answer is B.", "B"),
+    (PETS, "The answer cannot be B", "unparseable"),
+    (PETS, "The answer isn't B.", "unparseable"),
+    (PETS, "It couldn't be option B", "unparseable"),
+    (PETS, "The answer is not the letter B", "unparseable"),
+    (PETS, "I would never go with B", "unparseable"),
+    (PETS, "neither option A nor option B", "unparseable"),
+    (PETS, "B is not correct", "unparseable"),
     # no answer
     (PETS, "", "empty"),
     (PETS, " .\n", "empty"),
@@ -179,6 +210,16 @@ YES_NO = [
     ("There is no dog in the image.", "no"),
     ("I see no one.", "no"),
     ("It is yellow. Yes.", "yes"),
+    ("It's a yes", "yes"),
+    ("(A) Yes", "yes"),
+    ("Final answer: **No**", "no"),
+    ("¿No?", "no"),
+    ("Yes, there are no dogs", "yes"),
+    ("Yes\n\nNo", "contradictory"),
+    ("Yes, but no", "contradictory"),
+    ("Yes (no)", "contradictory"),
+    ("Answer: yes or no", "unparseable"),
+    ("yess", "unparseable"),
     ("Yes and no", "contradictory"),
     ("yes or no", "unparseable"),
     ("Yes/No", "contradictory"),
@@ -241,7 +282,11 @@ def test_yes_no(completion, label):
 
 
 def test_there_are_enough_hard_strings():
-    assert len(CHOICES) + len(YES_NO) >= 80
+    """Distinct ones, of both kinds."""
+    choices = {(options, completion) for options, completion, _ in CHOICES}
+    polar = {completion for completion, _ in YES_NO}
+    assert len(choices) == len(CHOICES) and len(polar) == len(YES_NO)
+    assert len(choices) >= 80 and len(polar) >= 60
 
 
 def test_the_rule_names_how_it_was_read():
