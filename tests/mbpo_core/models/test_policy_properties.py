@@ -1,0 +1,95 @@
+"""Properties of scores and draws that hold whatever way a forward pass takes."""
+
+import copy
+
+import pytest
+import torch
+
+from mbpo_core.models.preprocessing import to_unit
+from tests.mbpo_core.tiny_models import random_image
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_probabilities_of_all_tokens_sum_to_one(tiny_policy, tiny_rows, dtype):
+    """In half precision too: a log-softmax that runs in bfloat16 misses 1 by some per cent."""
+    policy = copy.copy(tiny_policy)
+    policy.model = copy.deepcopy(tiny_policy.model).to(dtype)
+    row = tiny_rows[0]
+    image = to_unit(row.image)
+    barred = torch.zeros(policy.model.lm_head.out_features, dtype=dtype)
+    barred[policy.image_token_id] = -1e4  # a response that holds it cannot be scored
+    policy.model.lm_head.register_forward_hook(lambda m, a, out: out + barred)
+    tokens = [token for token in range(len(barred)) if token != policy.image_token_id]
+    count = len(tokens)
+    for before in ([], row.response[:2]):
+        responses = [[*before, token] for token in tokens]
+        with torch.no_grad():
+            logps = policy.token_logps([row.prompt] * count, responses, [image] * count)
+        total = torch.stack([values[-1] for values in logps]).double().exp().sum().item()
+        assert total == pytest.approx(1, abs=2e-4)
+
+
+def test_features_of_repeated_images_stay_with_their_rows(tiny_policy):
+    """Two groups of rows, each with its image: neither cycled through nor cut into blocks."""
+    one, two = (to_unit(random_image(seed, 56, 84)) for seed in (0, 1))
+    alone = {id(image): tiny_policy.encode_images([image])[0] for image in (one, two)}
+    assert (alone[id(one)] - alone[id(two)]).abs().max() > 1e-3
+    for order in ([one, one, two, two], [one, two, one, two], [two, one, one]):
+        for image, features in zip(order, tiny_policy.encode_images(order), strict=True):
+            torch.testing.assert_close(features, alone[id(image)], rtol=0, atol=1e-5)
+
+
+def test_rows_of_two_groups_score_as_they_do_alone(tiny_policy, tiny_rows):
+    """Several responses to one prompt beside several to another, in any order."""
+    first, _, third = tiny_rows
+    images = {row.sample_id: to_unit(row.image) for row in (first, third)}
+    asked = [(first, first.response), (first, third.response), (first, first.response[:1])]
+    asked += [(third, third.response), (third, first.response)]
+    alone = [
+        tiny_policy.token_logps([row.prompt], [response], [images[row.sample_id]])[0]
+        for row, response in asked
+    ]
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [3, 0, 4, 1, 2]):
+        found = tiny_policy.token_logps(
+            [asked[i][0].prompt for i in order],
+            [asked[i][1] for i in order],
+            [images[asked[i][0].sample_id] for i in order],
+        )
+        for i, logps in zip(order, found, strict=True):
+            torch.testing.assert_close(logps, alone[i], rtol=0, atol=1e-5)
+
+
+def test_another_response_to_the_same_prompt_leaks_into_none(tiny_policy, tiny_rows):
+    """The same number of rows and tokens, other tokens in the middle one."""
+    row = tiny_rows[0]
+    image = to_unit(row.image)
+    letter = tiny_policy.response_ids("x")[0]
+    asked = [row.response, row.response[::-1], row.response[1:]]
+    changed = [row.response, [letter] * len(row.response), row.response[1:]]
+    before, after = (
+        tiny_policy.token_logps([row.prompt] * 3, responses, [image] * 3)
+        for responses in (asked, changed)
+    )
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[2], after[2])
+    assert not torch.equal(before[1], after[1])
+
+
+def test_ids_without_a_text_are_never_drawn(tiny_policy, tiny_rows):
+    """The embedding is wider than the tokenizer: such an id would vanish from the response."""
+    named = set(tiny_policy.tokenizer.get_vocab().values())
+    wanted = torch.zeros(tiny_policy.model.lm_head.out_features)
+    nameless = [token for token in range(len(wanted)) if token not in named]
+    assert nameless
+    wanted[nameless] = 1e4
+    hook = tiny_policy.model.lm_head.register_forward_hook(lambda m, a, out: out + wanted)
+    drawn = tiny_policy.sample(
+        [row.prompt for row in tiny_rows],
+        [to_unit(row.image) for row in tiny_rows],
+        [1, 2, 3],
+        temperature=1.0,
+        top_p=1.0,
+        max_new_tokens=6,
+    )
+    hook.remove()
+    assert all(set(sampled.ids) <= named for sampled in drawn)
