@@ -72,11 +72,16 @@ def _pytest(folder: Path, tests: list[str], report: Path, output: Path) -> None:
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     import pytest
+    from hypothesis import Phase, settings
 
+    # The same examples in every run, and none of them made smaller: one is enough.
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
+    settings.load_profile("mutants")
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow"]
-    options += [f"--rootdir={folder}", "--hypothesis-seed=0"]
+    options += [f"--rootdir={folder}"]
     options += [f"--junitxml={report}", "-o", "junit_family=xunit1"]
-    # A plugin that was imported with the slow ones needs no rewritten assertions.
+    # A plugin that was imported by now needs no rewritten assertions.
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     sys.exit(int(pytest.main([*options, *tests])))
 

@@ -39,42 +39,6 @@ def test_features_of_repeated_images_stay_with_their_rows(tiny_policy):
             torch.testing.assert_close(features, alone[id(image)], rtol=0, atol=1e-5)
 
 
-def test_rows_of_two_groups_score_as_they_do_alone(tiny_policy, tiny_rows):
-    """Several responses to one prompt beside several to another, in any order."""
-    first, _, third = tiny_rows
-    images = {row.sample_id: to_unit(row.image) for row in (first, third)}
-    asked = [(first, first.response), (first, third.response), (first, first.response[:1])]
-    asked += [(third, third.response), (third, first.response)]
-    alone = [
-        tiny_policy.token_logps([row.prompt], [response], [images[row.sample_id]])[0]
-        for row, response in asked
-    ]
-    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [3, 0, 4, 1, 2]):
-        found = tiny_policy.token_logps(
-            [asked[i][0].prompt for i in order],
-            [asked[i][1] for i in order],
-            [images[asked[i][0].sample_id] for i in order],
-        )
-        for i, logps in zip(order, found, strict=True):
-            torch.testing.assert_close(logps, alone[i], rtol=0, atol=1e-5)
-
-
-def test_another_response_to_the_same_prompt_leaks_into_none(tiny_policy, tiny_rows):
-    """The same number of rows and tokens, other tokens in the middle one."""
-    row = tiny_rows[0]
-    image = to_unit(row.image)
-    letter = tiny_policy.response_ids("x")[0]
-    asked = [row.response, row.response[::-1], row.response[1:]]
-    changed = [row.response, [letter] * len(row.response), row.response[1:]]
-    before, after = (
-        tiny_policy.token_logps([row.prompt] * 3, responses, [image] * 3)
-        for responses in (asked, changed)
-    )
-    assert torch.equal(before[0], after[0])
-    assert torch.equal(before[2], after[2])
-    assert not torch.equal(before[1], after[1])
-
-
 def test_ids_without_a_text_are_never_drawn(tiny_policy, tiny_rows):
     """The embedding is wider than the tokenizer: such an id would vanish from the response."""
     named = set(tiny_policy.tokenizer.get_vocab().values())

@@ -1,15 +1,26 @@
 """The mutants: for each part of the method the mistakes that a reviewer would look for."""
 
-from tests.mutation.mutants import attack, data, images, objective, sampling, verifier
+from tests.mutation.mutants import (
+    attack,
+    data,
+    images,
+    objective,
+    policy,
+    sampling,
+    training,
+    verifier,
+)
 from tests.mutation.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *attack.MUTANTS,
     *images.MUTANTS,
+    *policy.MUTANTS,
     *sampling.MUTANTS,
     *data.MUTANTS,
     *verifier.MUTANTS,
     *objective.MUTANTS,
+    *training.MUTANTS,
 )
 
 __all__ = ["MUTANTS", "Mutant"]
