@@ -57,3 +57,29 @@ def test_ids_without_a_text_are_never_drawn(tiny_policy, tiny_rows):
     )
     hook.remove()
     assert all(set(sampled.ids) <= named for sampled in drawn)
+
+
+def test_a_dark_image_is_not_taken_for_a_blank_one(tiny_policy):
+    """Grey levels 0 and 1: hardly to be seen, but there."""
+    (features,) = tiny_policy.encode_images([to_unit(random_image(0, 56, 84) % 2)])
+    assert (features - features[:1]).abs().max() > 1e-4
+
+
+def test_responses_are_drawn_in_evaluation_mode(tiny_policy, tiny_rows):
+    """Training samples its rollouts in the midst of train mode."""
+    modes = []
+    hook = tiny_policy.model.model.register_forward_pre_hook(
+        lambda module, args: modes.append({part.training for part in module.modules()})
+    )
+    tiny_policy.model.train()
+    tiny_policy.sample(
+        [tiny_rows[0].prompt],
+        [to_unit(tiny_rows[0].image)],
+        [1],
+        temperature=1.0,
+        top_p=1.0,
+        max_new_tokens=2,
+    )
+    hook.remove()
+    assert modes and all(mode == {False} for mode in modes)
+    assert tiny_policy.model.training

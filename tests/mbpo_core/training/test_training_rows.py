@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from mbpo_core.models.preprocessing import to_unit
 from mbpo_core.training.adaptation import Reference, prepare_policy
 from mbpo_core.training.batches import NO_ROWS, Encoder, score
 from mbpo_core.training.rollouts import roll_out
@@ -89,3 +90,11 @@ def test_the_reference_of_rollouts_stays_where_training_began(parts, small):
     for a, b, c in zip(before, reference.online(rows, 1.0), moved, strict=True):
         assert torch.equal(a, b)
         assert not torch.allclose(a, c, atol=1e-3)
+
+
+def test_a_rejected_response_is_scored_under_the_clean_image(new_policy, images):
+    group = offline_group(0)
+    negative = {group.candidates[1].generated_from: 255 - images[group.image_id]}
+    rows = Encoder(new_policy(), images | negative).offline(group)
+    for image in rows.images:
+        assert torch.equal(image, to_unit(images[group.image_id]))

@@ -1,9 +1,11 @@
-"""Mistakes between stored pixels, patches and rotary positions."""
+"""Mistakes between the file of an image, its stored pixels, patches and rotary positions."""
 
 from tests.mutation.mutants.mutant import Mutant
 
 _FILE = "mbpo_core/models/preprocessing.py"
+_FILES = "mbpo_core/data/images.py"
 _TESTS = ("tests/mbpo_core/models/test_preprocessing.py",)
+_OF_FILES = ("tests/mbpo_core/data/test_images.py",)
 
 MUTANTS = (
     Mutant(
@@ -94,5 +96,37 @@ MUTANTS = (
         "image = start + torch.stack(",
         "image = 0 + torch.stack(",
         _TESTS,
+    ),
+    Mutant(
+        "photographs-lie-on-their-side",
+        "the EXIF rotation is not applied",
+        _FILES,
+        "upright = ImageOps.exif_transpose(image)",
+        "upright = image",
+        _OF_FILES,
+    ),
+    Mutant(
+        "transparency-over-black",
+        "drawings with a transparent ground become black on black",
+        _FILES,
+        "(255, 255, 255, 255)",
+        "(0, 0, 0, 255)",
+        _OF_FILES,
+    ),
+    Mutant(
+        "sixteen-bit-clipped",
+        "16-bit images are clipped at 255, not scaled: nearly all white",
+        _FILES,
+        "scaled = (values * 255 + _MAX_16_BIT // 2) // _MAX_16_BIT",
+        "scaled = values.clip(0, 255)",
+        _OF_FILES,
+    ),
+    Mutant(
+        "resized-by-another-filter",
+        "pixels are not those that the model's own processor makes of the raw file",
+        _FILES,
+        "Image.Resampling.BICUBIC",
+        "Image.Resampling.BILINEAR",
+        _OF_FILES,
     ),
 )

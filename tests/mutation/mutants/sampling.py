@@ -117,7 +117,7 @@ MUTANTS = (
         _SAMPLING,
         "    model.eval()\n",
         "    model.train()\n",
-        _OF_SAMPLING,
+        ("tests/mbpo_core/models/test_policy_properties.py",),
     ),
     Mutant(
         "first-finished-row-ends-all",
