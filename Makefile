@@ -42,7 +42,7 @@ test-all: lint | .prefect/tests  ## the slow tests too
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
 mutants: $(INSTALLED) | .prefect/tests  ## make plausible mistakes, one at a time: a test must notice each [ARGS=name]
-	@$(TEST_ENVIRONMENT) $(BIN)/python -m tests.mutation.run $(if $(ARGS),$(ARGS),--write docs/mutants.md)
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m tests.mutation.run $(ARGS)
 
 # Tests keep to themselves: nothing is asked of the network or of the user's own Prefect.
 TEST_ENVIRONMENT := PREFECT_HOME="$(CURDIR)/.prefect/tests" PREFECT_API_URL= HF_HUB_OFFLINE=1

@@ -1,9 +1,10 @@
 """Does a test notice? Makes each mistake of a list in a copy of the checkout and runs the tests.
 
-    python -m tests.mutation.run [NAME ...] [--write docs/mutants.md] [--limit SECONDS]
+    python -m tests.mutation.run [NAME ...] [--limit SECONDS]
 
 The work tree is only read. Without a mistake all the tests that are asked for must pass; else
-nothing is said about any mutant. Ends with 1 unless every mutant is killed.
+nothing is said about any mutant. The table in `docs` gets the rows of the mutants that were tried.
+Ends with 1 unless all of them were killed.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tests.mutation.forked import Run, run_tests, warm_up
 from tests.mutation.mutants import MUTANTS, Mutant
-from tests.mutation.table import Outcome, as_markdown
+from tests.mutation.table import TABLE, Outcome, updated
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("mbpo_core", "storage", "tasks", "flows", "deployments", "tests", "pyproject.toml")
@@ -73,16 +74,16 @@ def _judged(mutant: Mutant, run: Run) -> Outcome:
     return Outcome(mutant, "killed", run.test)
 
 
-def report(outcomes: Iterable[Outcome], count: int, table: Path | None = None) -> int:
-    """Print a line per outcome as it comes, write the table, return the exit code."""
+def report(outcomes: Iterable[Outcome], count: int, table: Path) -> int:
+    """Print a line per outcome as it comes, update the table, return the exit code."""
     done, start = [], time.monotonic()
     for outcome in outcomes:
         done.append(outcome)
         seconds = time.monotonic() - start
         told = f"[{len(done)}/{count}, {seconds:.0f} s] {outcome.mutant.name}: {outcome.result}"
         print(told, f"by {outcome.noticed_by}" if outcome.noticed_by else "", flush=True)
-    if table is not None:
-        table.write_text(as_markdown(done))
+    page = table.read_text() if table.is_file() else ""
+    table.write_text(updated(page, MUTANTS, done))
     alive = [outcome.mutant.name for outcome in done if outcome.result != "killed"]
     print(
         f"{len(done) - len(alive)} of {count} killed" + "; not: " * bool(alive) + ", ".join(alive)
@@ -94,17 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try the mutants named on the command line, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation.run")
     parser.add_argument("names", nargs="*", metavar="NAME", help="mutants to try; none = all")
-    parser.add_argument("--write", type=Path, help="the table to write (of all mutants only)")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one mutant")
     asked = parser.parse_args(arguments)
     by_name = {mutant.name: mutant for mutant in MUTANTS}
     if unknown := sorted(set(asked.names) - set(by_name)):
         parser.error(f"no mutant is called {', '.join(unknown)}")
-    if asked.names and asked.write:
-        parser.error("the table is of all mutants: no names with --write")
     chosen = [by_name[name] for name in asked.names] or list(MUTANTS)
     warm_up()
-    return report(check(ROOT, chosen, limit=asked.limit), len(chosen), asked.write)
+    return report(check(ROOT, chosen, limit=asked.limit), len(chosen), TABLE)
 
 
 if __name__ == "__main__":

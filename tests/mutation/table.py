@@ -1,7 +1,7 @@
 """The committed table of mutants: written by a run, read by a test."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,15 +30,19 @@ class Outcome:
     noticed_by: str
     """`file::test` of the first red test; empty where there is none."""
 
+    @property
+    def row(self) -> str:
+        """Its row of the table."""
+        cells = f"| {self.mutant.breaks} | `{self.mutant.file}` | {self.result} "
+        return f"| `{self.mutant.name}` {cells}| `{self.noticed_by}` |\n"
 
-def as_markdown(outcomes: Iterable[Outcome]) -> str:
-    """Return the page."""
-    rows = (
-        f"| `{o.mutant.name}` | {o.mutant.breaks} | `{o.mutant.file}` | {o.result} | "
-        f"`{o.noticed_by}` |\n"
-        for o in outcomes
-    )
-    return HEAD + "".join(rows)
+
+def updated(page: str, order: Sequence[Mutant], outcomes: Iterable[Outcome]) -> str:
+    """Return the page with the rows of these outcomes; rows of other listed mutants stay."""
+    found = re.findall(r"^(\| `(.+?)` .*\n)", page, re.MULTILINE)
+    rows = {name: line for line, name in found}
+    rows |= {outcome.mutant.name: outcome.row for outcome in outcomes}
+    return HEAD + "".join(rows[mutant.name] for mutant in order if mutant.name in rows)
 
 
 def rows_of(page: str) -> list[tuple[str, ...]]:

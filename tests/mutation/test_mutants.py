@@ -7,7 +7,7 @@ import pytest
 
 from tests.mutation.mutants import MUTANTS, Mutant
 from tests.mutation.run import ROOT, check, main, report
-from tests.mutation.table import TABLE, rows_of
+from tests.mutation.table import TABLE, Outcome, rows_of, updated
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -60,7 +60,10 @@ def tried(project, *mutants, limit=60.0):
     return list(check(project, mutants, parts=("toy.py", "test_toy.py"), limit=limit))
 
 
-def test_what_is_noticed_is_killed_what_is_not_survives_and_is_a_failure(project, capsys):
+def test_what_is_noticed_is_killed_what_is_not_survives_and_is_a_failure(
+    project, tmp_path_factory, capsys
+):
+    table = tmp_path_factory.mktemp("docs") / "table.md"
     before = (project / "toy.py").read_text()
     outcomes = tried(project, UNNOTICED, NOTICED, MISSPELT)
     assert [(outcome.result, outcome.noticed_by) for outcome in outcomes] == [
@@ -68,10 +71,10 @@ def test_what_is_noticed_is_killed_what_is_not_survives_and_is_a_failure(project
         ("killed", "test_toy.py::test_total"),
         ("broken", "test_toy.py::test_total"),
     ]
-    assert report(outcomes[1:2], 1) == 0
-    assert report(outcomes[:2], 2) == 1
+    assert report(outcomes[1:2], 1, table) == 0
+    assert report(outcomes[:2], 2, table) == 1
     assert "1 of 2 killed; not: turned" in capsys.readouterr().out
-    assert report(outcomes[1:2], 2) == 1  # one is missing
+    assert report(outcomes[1:2], 2, table) == 1  # one is missing
     assert (project / "toy.py").read_text() == before
     assert sorted(path.name for path in project.iterdir()) == ["test_toy.py", "toy.py"]
 
@@ -91,10 +94,17 @@ def test_nothing_is_said_where_tests_are_red_already_or_a_mutant_does_not_fit(pr
         tried(project, NOTICED)
 
 
-def test_what_the_command_line_refuses(capsys):
-    for arguments in (["no-such-mutant"], [MUTANTS[0].name, "--write", "table.md"]):
-        with pytest.raises(SystemExit):
-            main(arguments)
-    told = capsys.readouterr().err
-    assert "no mutant is called no-such-mutant" in told
-    assert "no names with --write" in told
+def test_a_run_updates_the_rows_of_the_mutants_it_tried():
+    one, other, gone = MUTANTS[0], MUTANTS[1], NOTICED
+    page = updated("", [one, gone], [Outcome(one, "survived", ""), Outcome(gone, "killed", "a::b")])
+    assert [row[0::3] for row in rows_of(page)] == [(one.name, "survived"), (gone.name, "killed")]
+    page = updated(page, [other, one], [Outcome(one, "killed", "file::test")])
+    assert rows_of(page) == [(one.name, one.breaks, one.file, "killed", "file::test")]
+    page = updated(page, [other, one], [Outcome(other, "killed", "file::test")])
+    assert [row[0] for row in rows_of(page)] == [other.name, one.name]
+
+
+def test_the_command_line_refuses_a_name_that_no_mutant_has(capsys):
+    with pytest.raises(SystemExit):
+        main(["no-such-mutant"])
+    assert "no mutant is called no-such-mutant" in capsys.readouterr().err

@@ -4,9 +4,9 @@ from tests.mutation.mutants.mutant import Mutant
 
 _PGD = "mbpo_core/mining/pgd.py"
 _ATTACK = "mbpo_core/mining/attack.py"
-_RECORDED = "tests/mbpo_core/mining/test_recorded_figures.py"
-_ON_TOYS = ("tests/mbpo_core/mining/test_pgd.py", _RECORDED)
-_ON_A_MODEL = ("tests/mbpo_core/mining/test_attack.py", _RECORDED)
+_STEPS = "tests/mbpo_core/mining/test_steps.py"
+_ON_TOYS = ("tests/mbpo_core/mining/test_pgd.py", _STEPS)
+_ON_A_MODEL = ("tests/mbpo_core/mining/test_attack.py", _STEPS)
 
 _STEP = "(self.point - units * gradient.sign()).clamp(self.low, self.high)"
 _BALL = "low, high = (clean - units).clamp(min=0), (clean + units).clamp(max=LEVELS)"
