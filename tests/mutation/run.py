@@ -3,7 +3,7 @@
     python -m tests.mutation.run [NAME ...] [--limit SECONDS]
 
 The work tree is only read. Without a mistake all the tests that are asked for must pass; else
-nothing is said about any mutant. The table in `docs` gets the rows of the mutants that were tried.
+nothing is said about any mutant (exit code 2). The table in `docs` gets the rows of the mutants that were tried.
 Ends with 1 unless all of them were killed.
 """
 
@@ -102,7 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no mutant is called {', '.join(unknown)}")
     chosen = [by_name[name] for name in asked.names] or list(MUTANTS)
     warm_up()
-    return report(check(ROOT, chosen, limit=asked.limit), len(chosen), TABLE)
+    try:
+        return report(check(ROOT, chosen, limit=asked.limit), len(chosen), TABLE)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

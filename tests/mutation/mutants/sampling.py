@@ -155,8 +155,8 @@ MUTANTS = (
         "floor-measured-under-the-negative-image",
         "a response is called plausible by the image that misled the model",
         _RESPONSES,
-        "clean = to_units([row.clean for row in rows])",
-        "clean = to_units([row.negative for row in rows])",
+        "clean = to_units([row.clean for row in rows], policy.device)",
+        "clean = to_units([row.negative for row in rows], policy.device)",
         _OF_RESPONSES,
     ),
     Mutant(
@@ -171,8 +171,10 @@ MUTANTS = (
         "clean-and-negative-scores-swapped",
         "log-probabilities under the clean and the negative image stand in each other's column",
         _RESPONSES,
-        "to_units(clean), to_units([row.negative for row in rows]), blanks(clean)",
-        "to_units([row.negative for row in rows]), to_units(clean), blanks(clean)",
+        "to_units(clean, policy.device),\n"
+        "        to_units([row.negative for row in rows], policy.device),\n",
+        "to_units([row.negative for row in rows], policy.device),\n"
+        "        to_units(clean, policy.device),\n",
         _OF_RESPONSES,
     ),
     Mutant(
