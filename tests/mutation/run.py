@@ -2,9 +2,9 @@
 
     python -m tests.mutation.run [NAME ...] [--limit SECONDS]
 
-The work tree is only read. Without a mistake all the tests that are asked for must pass; else
-nothing is said about any mutant (exit code 2). The table in `docs` gets the rows of the mutants that were tried.
-Ends with 1 unless all of them were killed.
+The code of the work tree is only read. Without a mistake all the tests asked for must pass, else
+nothing is said about any mutant (exit code 2). The table in `docs` gets the rows of the mutants
+that were tried. Ends with 1 unless all of them were killed.
 """
 
 import argparse
