@@ -99,8 +99,10 @@ MUTANTS = (
         "vision-ids-suppressed-in-greedy-only",
         "a sampled response may hold an image pad, which a later forward takes for an image",
         _SAMPLING,
-        "if suppressed:",
-        "if suppressed and temperature == 0:",
+        "LogitsProcessorList([Suppressed(suppressed, device)])",
+        "LogitsProcessorList(\n"
+        "        [Suppressed(suppressed, device)] if temperature == 0 else []\n"
+        "    )",
         _OF_SAMPLING,
     ),
     Mutant(
