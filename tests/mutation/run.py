@@ -82,8 +82,8 @@ def report(outcomes: Iterable[Outcome], count: int, table: Path) -> int:
         seconds = time.monotonic() - start
         told = f"[{len(done)}/{count}, {seconds:.0f} s] {outcome.mutant.name}: {outcome.result}"
         print(told, f"by {outcome.noticed_by}" if outcome.noticed_by else "", flush=True)
-    page = table.read_text() if table.is_file() else ""
-    table.write_text(updated(page, MUTANTS, done))
+        page = table.read_text() if table.is_file() else ""
+        table.write_text(updated(page, MUTANTS, done))
     alive = [outcome.mutant.name for outcome in done if outcome.result != "killed"]
     print(
         f"{len(done) - len(alive)} of {count} killed" + "; not: " * bool(alive) + ", ".join(alive)
