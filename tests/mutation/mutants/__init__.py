@@ -6,6 +6,7 @@ from tests.mutation.mutants import (
     images,
     objective,
     policy,
+    preference,
     sampling,
     training,
     verifier,
@@ -20,6 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *data.MUTANTS,
     *verifier.MUTANTS,
     *objective.MUTANTS,
+    *preference.MUTANTS,
     *training.MUTANTS,
 )
 
