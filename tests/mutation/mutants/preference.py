@@ -4,8 +4,9 @@ from tests.mutation.mutants.mutant import Mutant
 
 _DPO = "mbpo_core/objectives/dpo.py"
 _PLACKETT_LUCE = "mbpo_core/objectives/plackett_luce.py"
-_OF_DPO = ("tests/mbpo_core/objectives/test_dpo.py",)
-_OF_PLACKETT_LUCE = ("tests/mbpo_core/objectives/test_plackett_luce.py",)
+_HALF = "tests/mbpo_core/objectives/test_half_precision.py"
+_OF_DPO = ("tests/mbpo_core/objectives/test_dpo.py", _HALF)
+_OF_PLACKETT_LUCE = ("tests/mbpo_core/objectives/test_plackett_luce.py", _HALF)
 
 MUTANTS = (
     Mutant(
