@@ -153,3 +153,16 @@ def test_seeds_are_those_of_the_run(tiny_policy, rows):
     assert all(a.ids != b.ids for a, b in zip(one, other, strict=True))
     with pytest.raises(ValueError, match="attempts must be at least 1"):
         sample_rejected(tiny_policy, rows, ANYTHING, attempts=0, **SETTINGS)
+
+
+def test_plausible_is_what_the_clean_image_makes_likely(tiny_policy, rows):
+    """A floor between the means under the two images: only the clean one counts."""
+    (found,) = sample_rejected(tiny_policy, rows[:1], ANYTHING, attempts=1, **SETTINGS)
+    clean, negative = (
+        sum(logps) / len(logps) for logps in (found.clean_token_logps, found.negative_token_logps)
+    )
+    assert clean != negative
+    rules = RefusalRules(**{**vars(ANYTHING), "min_mean_logp": (clean + negative) / 2})
+    (judged,) = sample_rejected(tiny_policy, rows[:1], rules, attempts=1, **SETTINGS)
+    assert judged.ids == found.ids
+    assert judged.reason == (None if clean > negative else "implausible")

@@ -22,3 +22,8 @@ def test_every_argument_counts_and_none_runs_into_the_next():
 def test_refuses_values_without_one_spelling():
     with pytest.raises(TypeError, match="int and str"):
         seed_for(0, "a", "b", 0.5)
+
+
+def test_purposes_draw_apart():
+    purposes = ("respond", "rollout", "curriculum", "probe")
+    assert len({seed_for(0, "a", purpose) for purpose in purposes}) == len(purposes)

@@ -139,3 +139,11 @@ def test_the_demo_of_qwen(shared_data):
         ClosedEnded("yes_no", "yes"), None, None,
     ]  # fmt: skip
     assert turns[0].question == "Is the value of Favorable 38 in 2015?"
+
+
+@pytest.mark.parametrize("answer", ["A dog is sleeping on the sofa.", "Surely the one in (B)"])
+def test_a_gold_answer_that_merely_mentions_an_option_is_open_ended(answer):
+    """The verifier would read it; but it was written as a sentence, and is trained as one."""
+    question = "Which is it?\nA. cat\nB. dog"
+    assert verify(answer, "multiple_choice", "B", CAT_DOG).reward == 1.0
+    assert detect_closed_ended(question, answer) is None

@@ -68,3 +68,10 @@ def test_the_prior_answer_is_wrong_on_counter_scenes():
             prior = typical[each.question_id.split("/", 2)[2]].answer
             found = score(each, prior)
             assert found.hallucinated == found.mentions > 0
+
+
+def test_a_caption_with_two_hallucinations_is_one_caption():
+    captions = [Score(mentions=4, hallucinated=2), Score(mentions=4, hallucinated=0)]
+    found = figures([Answer("m", item("describe"), "", s, None) for s in captions])
+    assert found["m", "describe", "chair_s"].value == 1 / 2
+    assert found["m", "describe", "chair_i"].value == 2 / 8

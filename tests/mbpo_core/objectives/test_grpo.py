@@ -226,3 +226,8 @@ def test_what_it_refuses():
     for bad in ({"beta": -1}, {"clip": 0}, {"aggregate": "batch"}, {"advantages": "z"}):
         with pytest.raises(ValueError, match=r"expected|must be"):
             HybridGRPO(**bad)
+
+
+def test_raw_rewards_are_a_reading_of_pairs_and_leave_prompts_alone():
+    raw, pair = (HybridGRPO(advantages=reading) for reading in ("raw", "pair"))
+    assert torch.equal(raw.group_advantages(PROMPT), pair.group_advantages(PROMPT))

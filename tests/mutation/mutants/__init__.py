@@ -1,0 +1,28 @@
+"""The mutants: for each part of the method the mistakes that a reviewer would look for."""
+
+from tests.mutation.mutants import (
+    attack,
+    data,
+    images,
+    objective,
+    policy,
+    preference,
+    sampling,
+    training,
+    verifier,
+)
+from tests.mutation.mutants.mutant import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (
+    *attack.MUTANTS,
+    *images.MUTANTS,
+    *policy.MUTANTS,
+    *sampling.MUTANTS,
+    *data.MUTANTS,
+    *verifier.MUTANTS,
+    *objective.MUTANTS,
+    *preference.MUTANTS,
+    *training.MUTANTS,
+)
+
+__all__ = ["MUTANTS", "Mutant"]

@@ -1,0 +1,217 @@
+"""Mistakes in the forward pass: packing, masks, visual tokens, log-probabilities (eq. 4)."""
+
+from tests.mutation.mutants.mutant import Mutant
+
+_QWEN = "mbpo_core/models/qwen_vl.py"
+_PACKING = "mbpo_core/models/packing.py"
+_VISION = "mbpo_core/models/vision.py"
+_GAIN = "mbpo_core/information_gain.py"
+_MODELS = "tests/mbpo_core/models"
+_OF_FORWARD = (f"{_MODELS}/test_qwen_vl.py", f"{_MODELS}/test_policy_properties.py")
+_OF_PACKING = (f"{_MODELS}/test_packing.py",)
+_OF_VISION = (f"{_MODELS}/test_vision.py", f"{_MODELS}/test_policy_properties.py")
+_OF_DRAWS = (f"{_MODELS}/test_sampling.py", f"{_MODELS}/test_policy_properties.py")
+_OF_GAIN = ("tests/mbpo_core/test_information_gain.py",)
+
+MUTANTS = (
+    Mutant(
+        "logits-slice-off-by-one",
+        "each response token is scored by the logits one place too early",
+        _PACKING,
+        "path[len(prompt) - 1 :]",
+        "path[len(prompt) - 2 : -1]",
+        _OF_FORWARD,
+    ),
+    Mutant(
+        "three-row-position-ids",
+        "a packed sequence is told apart by its rotary positions alone: its rows leak",
+        _QWEN,
+        "attention_mask=self._attention_mask(packed.visible)",
+        "attention_mask=None",
+        _OF_PACKING,
+    ),
+    Mutant(
+        "packed-rows-see-earlier-branches",
+        "the mask of a packed sequence is causal only: a row sees its siblings",
+        _PACKING,
+        "((place <= place[:, None]) & (place[:, None] < ends[:, None, :]))",
+        "(place <= place[:, None]).expand(len(sequences), -1, -1)",
+        _OF_PACKING,
+    ),
+    Mutant(
+        "packed-positions-count-on",
+        "rotary positions run through the packed sequence instead of restarting with each row",
+        _PACKING,
+        "_padded([s.positions(positions) for s in sequences], 0)",
+        "_padded([torch.arange(len(s.ids)).expand(3, -1).T for s in sequences], 0)",
+        _OF_PACKING,
+    ),
+    Mutant(
+        "one-token-too-many-shared",
+        "the first token that differs is taken from the row before",
+        _PACKING,
+        "            return count\n",
+        "            return count + 1\n",
+        _OF_PACKING,
+    ),
+    Mutant(
+        "logits-in-order-of-rows",
+        "kept logits are read as if rows lay in the packed sequence in the order given",
+        _PACKING,
+        "index=order[sequence, place]",
+        "index=torch.arange(len(wanted))",
+        _OF_PACKING,
+    ),
+    Mutant(
+        "rows-of-all-images-share",
+        "equal prompts are read once although their images differ",
+        _QWEN,
+        "[id(image) for image in images] if self._may_share()",
+        "[0 for image in images] if self._may_share()",
+        _OF_FORWARD,
+    ),
+    Mutant(
+        "joined-trees-see-each-other",
+        "a tree that is put behind another keeps the subtree ends it had alone",
+        _PACKING,
+        "self.ends += [end + start for end in other.ends]",
+        "self.ends = [len(self.ids) for _ in range(start)] + [end + start for end in other.ends]",
+        _OF_PACKING,
+    ),
+    Mutant(
+        "half-precision-log-softmax",
+        "the log-softmax of a bfloat16 model runs in bfloat16",
+        _QWEN,
+        "torch.log_softmax(logits, dim=-1)[",
+        "torch.log_softmax(logits.to(self.dtype), dim=-1).to(logits.dtype)[",
+        _OF_FORWARD,
+    ),
+    Mutant(
+        "temperature-not-scored-at",
+        "log-probabilities are those of temperature 1 whatever was sampled at",
+        _QWEN,
+        "torch.float32)) / temperature",
+        "torch.float32))",
+        _OF_FORWARD,
+    ),
+    Mutant(
+        "eos-not-appended",
+        "a response does not end with the token that ends a turn",
+        _QWEN,
+        "[*self._encode(text), self.eos_ids[0]]",
+        "self._encode(text)",
+        _OF_FORWARD,
+    ),
+    Mutant(
+        "one-eos-id-of-the-checkpoint",
+        "only the tokenizer's end of turn is known, not the checkpoint's list",
+        _QWEN,
+        "return tuple(dict.fromkeys([end_of_turn, *listed]))",
+        "return (end_of_turn,)",
+        _OF_DRAWS,
+    ),
+    Mutant(
+        "vision-ids-not-suppressed",
+        "the policy may draw an image pad, which a later forward takes for an image",
+        _QWEN,
+        "return sorted({*vision, *nameless})",
+        "return sorted(nameless)",
+        _OF_DRAWS,
+    ),
+    Mutant(
+        "nameless-ids-not-suppressed",
+        "ids beyond the tokenizer are drawn and vanish when the response is decoded",
+        _QWEN,
+        "return sorted({*vision, *nameless})",
+        "return sorted(vision)",
+        _OF_DRAWS,
+    ),
+    Mutant(
+        "repeat-for-repeat_interleave",
+        "rollouts are dealt to the prompts in turn: most continue another row's prompt and image",
+        _QWEN,
+        "torch.tensor([numbers[kind] for kind in kinds], device",
+        "torch.tensor([i % len(numbers) for i in range(len(kinds))], device",
+        _OF_DRAWS,
+    ),
+    Mutant(
+        "prefill-positions-from-the-left",
+        "rotary positions of left-padded prompts are laid out from the left",
+        _QWEN,
+        "positions[:, row, ids.shape[1] - len(prompt) :]",
+        "positions[:, row, : len(prompt)]",
+        _OF_DRAWS,
+    ),
+    Mutant(
+        "decoding-continues-from-the-length",
+        "rotary positions of drawn tokens go on from the number of tokens before them",
+        _QWEN,
+        "following = positions.amax(dim=(0, 2)) + 1",
+        "following = mask.sum(dim=1)",
+        _OF_DRAWS,
+    ),
+    Mutant(
+        "features-cycled-over-rows",
+        "visual tokens of repeated images are dealt out in turn (repeat for repeat_interleave)",
+        _VISION,
+        "return [known[id(image)] for image in images]",
+        "return [known[list(distinct)[i % len(distinct)]] for i in range(len(images))]",
+        _OF_VISION,
+    ),
+    Mutant(
+        "blank-vector-without-comparison",
+        "a blank image is one vector, whatever the vision tower",
+        _VISION,
+        "if not self._blank_is_one_vector:",
+        "if self._blank_is_one_vector is None:",
+        _OF_VISION,
+    ),
+    Mutant(
+        "features-kept-while-the-tower-trains",
+        "visual tokens of an earlier state of the tower are used again, without a gradient",
+        _VISION,
+        "if not (image.requires_grad or features[key].requires_grad):",
+        "if not image.requires_grad:",
+        _OF_VISION,
+    ),
+    Mutant(
+        "dark-image-is-blank",
+        "an image without a bright pixel counts as blank",
+        _VISION,
+        "not bool(image.any())",
+        "not bool((image > 0.5).any())",
+        _OF_VISION,
+    ),
+    Mutant(
+        "gain-is-a-sum",
+        "the mean gain is not divided by the number of tokens: long responses win",
+        _GAIN,
+        "iig_mean=total / len(image)",
+        "iig_mean=total",
+        _OF_GAIN,
+    ),
+    Mutant(
+        "gain-with-its-sign-swapped",
+        "the gain is blank minus image",
+        _GAIN,
+        "(image.double() - blank.double())",
+        "(blank.double() - image.double())",
+        _OF_GAIN,
+    ),
+    Mutant(
+        "gain-summed-in-float32",
+        "small terms of a long response vanish beside large ones",
+        _GAIN,
+        "(image.double() - blank.double())",
+        "(image - blank)",
+        _OF_GAIN,
+    ),
+    Mutant(
+        "every-image-is-shown-blank",
+        "rows with an image are taken for rows without: their gain is 0",
+        _GAIN,
+        "image.get(i, blank[i])",
+        "blank[i]",
+        _OF_GAIN,
+    ),
+)

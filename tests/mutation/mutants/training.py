@@ -1,0 +1,185 @@
+"""Mistakes in training: rollouts, reference, counts, ranks, what is trained (eq. 7)."""
+
+from tests.mutation.mutants.mutant import Mutant
+
+_TRAINING = "mbpo_core/training"
+_TESTS = "tests/mbpo_core/training"
+_OF_ROWS = (f"{_TESTS}/test_training_rows.py",)
+_OF_RUNS = (f"{_TESTS}/test_training_run.py",)
+_GRADIENTS = f"{_TESTS}/test_training_gradients.py"
+_RANKS = (f"{_TESTS}/test_training_ranks.py",)
+
+MUTANTS = (
+    Mutant(
+        "rollouts-dealt-in-turn",
+        "rollouts go to the prompts in turn: answers are graded by another prompt's gold",
+        f"{_TRAINING}/rollouts.py",
+        "draws = iter(sampled)",
+        "draws = iter([s for i in range(len(groups)) for s in sampled[i :: len(groups)]])",
+        _OF_ROWS,
+    ),
+    Mutant(
+        "rollout-seed-by-position",
+        "the seed of a rollout comes from its group's place in the step",
+        f"{_TRAINING}/rollouts.py",
+        'seed_for(config.seed, group.group_id, "rollout", step, g)',
+        'seed_for(config.seed, str(len(seeds)), "rollout", step, g)',
+        _OF_ROWS,
+    ),
+    Mutant(
+        "rollouts-all-alike",
+        "all G rollouts of a prompt have the same seed: no group ever differs in reward",
+        f"{_TRAINING}/rollouts.py",
+        '"rollout", step, g)',
+        '"rollout", step)',
+        _OF_ROWS,
+    ),
+    Mutant(
+        "rollouts-of-every-step-alike",
+        "the step is left out of the seed: a prompt seen again is answered by the same noise",
+        f"{_TRAINING}/rollouts.py",
+        '"rollout", step, g)',
+        '"rollout", g)',
+        _OF_ROWS,
+    ),
+    Mutant(
+        "sampled-ids-encoded-again",
+        "a rejected response is trained on as the tokenizer would write its text",
+        f"{_TRAINING}/batches.py",
+        "return list(candidate.token_ids)",
+        "return self.text(candidate.text)",
+        _OF_ROWS,
+    ),
+    Mutant(
+        "candidate-under-the-image-it-was-drawn-from",
+        "a rejected response is scored under the negative image",
+        f"{_TRAINING}/batches.py",
+        "[tensors[c.image_id] for c in group.candidates]",
+        "[self.image(group, c.generated_from or c.image_id) for c in group.candidates]",
+        _OF_ROWS,
+    ),
+    Mutant(
+        "online-rows-at-temperature-one",
+        "rollouts are scored at temperature 1, not at the one they were sampled at",
+        f"{_TRAINING}/batches.py",
+        "(online, temperature)]",
+        "(online, 1.0)]",
+        _OF_ROWS,
+    ),
+    Mutant(
+        "offline-rows-at-the-rollouts-temperature",
+        "pairs, which nobody sampled, are scored at the temperature of rollouts",
+        f"{_TRAINING}/batches.py",
+        "[(offline, 1.0), (online, temperature)]",
+        "[(offline, temperature), (online, temperature)]",
+        _OF_ROWS,
+    ),
+    Mutant(
+        "reference-is-the-policy",
+        "the reference moves with the policy: KL is 0 for ever",
+        f"{_TRAINING}/adaptation.py",
+        "policy if self._adapted is not None else _frozen_copy(policy)",
+        "policy",
+        _OF_ROWS,
+    ),
+    Mutant(
+        "reference-with-its-adapter",
+        "the adapter stays enabled while the reference is scored",
+        f"{_TRAINING}/adaptation.py",
+        "with self._adapted.disable_adapter():",
+        "with torch.no_grad():",
+        (f"{_GRADIENTS}::test_the_disabled_adapter_is_the_initial_policy",),
+    ),
+    Mutant(
+        "adapters-on-the-vision-tower",
+        "LoRA on all linear layers lands in the vision tower too",
+        f"{_TRAINING}/adaptation.py",
+        r'rf".*language_model.*\.({names})"',
+        r'rf".*\.({names}|qkv|proj)"',
+        (f"{_GRADIENTS}::test_adapters_train_the_language_model_only",),
+    ),
+    Mutant(
+        "rollouts-drawn-in-every-iteration",
+        "reused rollouts are not reused: each iteration draws its own",
+        f"{_TRAINING}/assembly.py",
+        "return slot.step == slot.rollout_step",
+        "return True",
+        (
+            f"{_GRADIENTS}::test_reused_rollouts_are_drawn_once_and_scored_against_the_policy_that_drew_them",
+        ),
+    ),
+    Mutant(
+        "old-policy-is-the-current-one",
+        "log-probabilities of the policy that drew are taken anew each iteration: ratio 1",
+        f"{_TRAINING}/assembly.py",
+        "if key not in self._old:",
+        "if key:",
+        (
+            f"{_GRADIENTS}::test_reused_rollouts_are_drawn_once_and_scored_against_the_policy_that_drew_them",
+        ),
+    ),
+    Mutant(
+        "step-counted-by-one-micro-batch",
+        "the step's counts are those of its first micro-batch",
+        f"{_TRAINING}/trainer.py",
+        "self._count(step.batches)",
+        "self._count(step.batches[:1])",
+        (f"{_GRADIENTS}::test_one_micro_batch_of_eight_is_eight_of_one",),
+    ),
+    Mutant(
+        "dummies-are-trained-on",
+        "a slot that only keeps a rank company adds its rows to the loss",
+        f"{_TRAINING}/trainer.py",
+        "sum(row.sum() for row in logps) * 0.0",
+        "sum(row.sum() for row in logps) * 1.0",
+        (f"{_GRADIENTS}::test_a_dummy_slot_changes_nothing",),
+    ),
+    Mutant(
+        "loss-not-multiplied-by-ranks",
+        "gradients are averaged over ranks although the loss was divided by all ranks' counts",
+        f"{_TRAINING}/trainer.py",
+        "self.accelerator.backward(output.loss * ranks, **kwargs)",
+        "self.accelerator.backward(output.loss, **kwargs)",
+        _RANKS,
+    ),
+    Mutant(
+        "counts-of-one-rank",
+        "each rank divides by its own counts",
+        f"{_TRAINING}/trainer.py",
+        'self.accelerator.reduce(torch.tensor(local, device=self.args.device), "sum")',
+        "torch.tensor(local, device=self.args.device)",
+        _RANKS,
+    ),
+    Mutant(
+        "resumed-from-the-initial-weights",
+        "a resumed run keeps the weights it was given instead of the checkpoint's",
+        f"{_TRAINING}/trainer.py",
+        "self.model.load_state_dict(loaded.state_dict())",
+        "loaded.state_dict()",
+        _OF_RUNS,
+    ),
+    Mutant(
+        "features-kept-in-full-training",
+        "visual tokens are remembered although the vision tower is trained",
+        f"{_TRAINING}/run.py",
+        "if any(parameter.requires_grad for parameter in tower.parameters()):",
+        "if not any(True for _ in tower.parameters()):",
+        _OF_RUNS,
+    ),
+    Mutant(
+        "infinite-loss-goes-on",
+        "a loss that is not finite is stepped on",
+        f"{_TRAINING}/trainer.py",
+        "if not math.isfinite(value):",
+        "if math.isinf(value):",
+        _OF_RUNS,
+    ),
+    Mutant(
+        "probe-of-the-blank-first",
+        "the gain during training is blank minus image",
+        f"{_TRAINING}/probes.py",
+        "gain = float(with_image.sum() - without.sum())",
+        "gain = float(without.sum() - with_image.sum())",
+        _OF_RUNS,
+    ),
+)
