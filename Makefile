@@ -66,6 +66,18 @@ testbed: $(INSTALLED)  ## train the embedded model again and measure it (20 minu
 	@cp build/testbed/* mbpo_core/testbed/model/
 	@git status --short mbpo_core/testbed/model
 
+##@ Measurements
+# Another Python than that of .venv: make bench-gpu BENCH_PYTHON=python3 (torch, transformers, accelerate, peft).
+BENCH_PYTHON ?= $(BIN)/python
+.PHONY: bench bench-gpu
+bench: $(INSTALLED)  ## benchmarks on the CPU, side by side with the usual way (an hour): make bench [BENCH="score attack"]
+	@for name in $(BENCH); do $(BIN)/python -m benchmarks.bench_$$name $(ARGS); done
+
+BENCH ?= score attack train pipeline scaling
+
+bench-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED))  ## the method core at the true sizes, on a GPU [ARGS="--only score,attack --models 2b"]
+	@$(BENCH_PYTHON) -m benchmarks.bench_gpu $(ARGS)
+
 ##@ The environment
 .PHONY: install clean-venv help
 install: $(INSTALLED)  ## make .venv with pinned versions [PYTHON=python3.12] [TORCH_INDEX=index of a GPU or CPU build]
