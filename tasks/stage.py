@@ -23,6 +23,7 @@ CODE_PACKAGES = ("mbpo_core", "tasks")
 CODE_EXCLUDED = (
     "mbpo_core.config",  # its values enter as config
     "mbpo_core.recipes",
+    "tasks.clock",  # only tells the time
     "tasks.requests",
     "tasks.runtime",
     "tasks.stage",
