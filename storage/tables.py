@@ -87,6 +87,20 @@ def schema_text(specs: Sequence[TableSpec]) -> str:
     return "\n".join(spec.text for spec in specs)
 
 
+def as_table(rows: Sequence[Mapping[str, Any]] | pa.Table, spec: TableSpec) -> pa.Table:
+    """Return rows, or a table that has them already, as the table that was promised.
+
+    Raises ValueError for what does not fit the columns.
+    """
+    if not isinstance(rows, pa.Table):
+        return rows_to_table(rows, spec)
+    if set(rows.column_names) != set(spec.schema.names):
+        raise ValueError(
+            f"table {spec.name}: the columns are {spec.schema.names}, got {rows.column_names}"
+        )
+    return rows.select(spec.schema.names).cast(spec.schema)
+
+
 def rows_to_table(rows: Sequence[Mapping[str, Any]], spec: TableSpec) -> pa.Table:
     """Build a table from rows; a column left out of a row is null.
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import torch
 
-from storage.tables import rows_to_table
+from storage.tables import as_table
 from tasks.clock import seconds_around
 from tasks.registry import STAGES
 from tasks.requests import job_of
@@ -47,9 +47,7 @@ def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
         "model_seconds": round(seconds - seconds_around(), 3) if in_model else 0.0,
         "device": device_name(job.device),
     } | rows.facts
-    tables = {
-        spec.name: rows_to_table(rows.tables.get(spec.name, []), spec) for spec in stage.tables
-    }
+    tables = {spec.name: as_table(rows.tables.get(spec.name, []), spec) for spec in stage.tables}
     job.store.write_shard(stage.name, job.key, shard, tables, rows.files, facts)
     return facts
 
