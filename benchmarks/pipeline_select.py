@@ -55,8 +55,11 @@ def _write(
     )
 
 
-def time_select(root: Path, recipe: Recipe, rows: int) -> tuple[Taken, int]:
-    """Return what the whole stage takes, from its key to its commit, and how many it chose."""
+def time_select(root: Path, recipe: Recipe, rows: int, rounds: int) -> tuple[list[Taken], int]:
+    """Return what the whole stage takes, from its key to its commit, and how many it chose.
+
+    Each round computes all of it again.
+    """
     how = runtime(root)
     store = ArtifactStore(how.root)
     inputs = write_scores(store, rows)
@@ -64,7 +67,13 @@ def time_select(root: Path, recipe: Recipe, rows: int) -> tuple[Taken, int]:
     start_run(store.root, run_id, recipe.name)
     stage = Select()
     stage.identity(recipe, how, inputs)  # the code is parsed once a process
-    with WorkerPool(how) as pool, taken() as seconds:
-        made = materialise(stage, recipe, how, inputs, pool, run_id, run_shards=in_this_process)
+    found = []
+    for _ in range(rounds):
+        with WorkerPool(how) as pool, taken() as seconds:
+            made = materialise(
+                stage, recipe, how, inputs, pool, run_id,
+                refresh=True, run_shards=in_this_process,
+            )  # fmt: skip
+        found.append(seconds)
     chosen = store.table(made.ref, "selection", ["chosen"])["chosen"].to_numpy().sum()
-    return seconds, int(chosen)
+    return found, int(chosen)

@@ -50,8 +50,9 @@ class Select(Stage):
         return ShardRows({"selection": rows})
 
     def coverage(self, job: Job) -> list[Coverage]:
-        """Every readable sample is chosen or says why not."""
-        return [Coverage("selection", "sample_id", _samples(job)["sample_id"], unique=True)]
+        """Every scored sample, so every readable one, is chosen or says why not."""
+        scored = job.store.table(job.inputs["score"], "scores", ["sample_id"])["sample_id"]
+        return [Coverage("selection", "sample_id", scored, unique=True)]
 
 
 def _samples(job: Job) -> pa.Table:
