@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from benchmarks.pipeline_ingest import measure_child, write_source
+from benchmarks.pipeline_ingest import KINDS, Kind, measure_child, write_source
 from benchmarks.pipeline_run import INLINE_STEPS, bench_inline, bench_run
 from benchmarks.pipeline_select import time_select
 from benchmarks.timing import print_figures, print_ratio
@@ -37,13 +38,13 @@ def bench_select(folder: Path, rows: int) -> None:
     print_ratio("select_goal_over_wall_seconds", SELECT_GOAL_SECONDS / median(wall))
 
 
-def bench_ingest(folder: Path, images: list[int]) -> None:
+def bench_ingest(folder: Path, images: Sequence[int], kinds: Sequence[Kind]) -> None:
     """Print the peak memory of `ingest` for few and for many pictures, in processes of their own.
 
     What Python and the libraries take before the first record is subtracted for the second ratio.
     """
     few, many = images
-    for kind in ("json", "parquet"):
+    for kind in kinds:
         found = {}
         for count in (few, many):
             place = folder / f"{kind}-{count}"
@@ -55,27 +56,29 @@ def bench_ingest(folder: Path, images: list[int]) -> None:
         print_ratio(f"ingest_memory_{kind}_above_imports", grown[many] / grown[few])
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Read the command line and run the parts in a folder that is removed afterwards."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=PARTS)
+    parser.add_argument("parts", nargs="*", choices=PARTS)
     parser.add_argument("--limit", type=int, help="records and questions of the embedded run")
     parser.add_argument("--set", action="append", default=[], help="setting of the embedded run")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of scores")
     parser.add_argument("--images", type=int, nargs=2, default=[1000, 10_000])
-    given = parser.parse_args()
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of sources")
+    given = parser.parse_args(words)
+    parts = given.parts or PARTS
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder, outside = Path(name), None
-        if "run" in given.parts:
+        if "run" in parts:
             outside = bench_run(folder, given.limit, given.set)
-        if "inline" in given.parts:
+        if "inline" in parts:
             settings = dict(map(parse_override, given.set)) | {"train.max_steps": INLINE_STEPS}
             bench_inline(folder, configured("tiny", settings, given.limit), outside)
-        if "select" in given.parts:
+        if "select" in parts:
             bench_select(folder, given.rows)
-        if "ingest" in given.parts:
-            bench_ingest(folder, given.images)
+        if "ingest" in parts:
+            bench_ingest(folder, given.images, given.kinds)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from mbpo_core.config import FileSource, IngestConfig, Recipe
 from mbpo_core.recipes import load_recipe
 
 Kind = Literal["json", "parquet"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 SIDE = 112
 PROJECT = Path(__file__).parents[1]
 
