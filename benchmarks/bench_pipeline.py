@@ -52,7 +52,7 @@ def bench_ingest(folder: Path, images: Sequence[int], kinds: Sequence[Kind]) -> 
             found[count] = measure_child(source, place / "store")
             print_figures(f"ingest {kind}", images=count, **found[count])
         print_ratio(f"ingest_memory_{kind}", found[many]["peak_mib"] / found[few]["peak_mib"])
-        grown = {n: each["peak_mib"] - each["before_mib"] for n, each in found.items()}
+        grown = {n: max(each["peak_mib"] - each["before_mib"], 1.0) for n, each in found.items()}
         print_ratio(f"ingest_memory_{kind}_above_imports", grown[many] / grown[few])
 
 

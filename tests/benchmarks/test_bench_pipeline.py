@@ -37,7 +37,7 @@ def test_select_and_ingest_print_figures_and_ratios(capsys):
     select, few, many = (each for _, each in figures)
     assert select["rows"] == 300 and 0 < select["chosen"] < 300
     assert (few["images"], many["images"]) == (6, 12)
-    assert all(each["peak_mib"] > each["before_mib"] > 0 for each in (few, many))
+    assert all(each["peak_mib"] >= each["before_mib"] > 0 for each in (few, many))
     assert set(ratios) == {
         "select_goal_over_cpu_seconds", "select_goal_over_wall_seconds",
         "ingest_memory_parquet", "ingest_memory_parquet_above_imports",
