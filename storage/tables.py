@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from storage.refs import check_name
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-RESERVED = frozenset({"artifacts", "artifact_inputs", "parts", "reasons", "runs", "run_stages"})
+RESERVED = frozenset(
+    {"artifacts", "artifact_inputs", "parts", "reasons", "runs", "run_stages", "shards"}
+)
 
 _ROWS_PER_GROUP = 65_536
 # A point lookup of one image decodes its whole row group, and dataset viewers refuse groups

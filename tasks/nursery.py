@@ -96,10 +96,14 @@ class Nursery:
                 self._start()
             if self._control is None:
                 raise ConnectionError("the nursery is gone")
-            socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
-            answer = self._control.recv(_MESSAGE_BYTES)
-        if not answer:
-            raise ConnectionError(f"the nursery ended, see {self.log}")
+            try:
+                socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
+                answer = self._control.recv(_MESSAGE_BYTES)
+            except ConnectionError:
+                answer = b""
+            if not answer:
+                self._stop()
+                raise ConnectionError(f"the nursery ended, see {self.log}")
         return json.loads(answer)
 
     def close(self) -> None:
