@@ -54,8 +54,8 @@ def rebuild_catalog(store: ArtifactStore) -> Path:
     """Write `root/catalog.duckdb` anew from the manifests and run records; return its path.
 
     Readers that have the old file open keep it undisturbed. Tables: artifacts, artifact_inputs,
-    parts, shards, reasons, runs, run_stages. Views for each table T that stages wrote: `T` (of the latest
-    run that has it, else of the latest commit), `T_all` (every version, with `key` and
+    parts, shards, reasons, runs, run_stages. Views for each table T that stages wrote: `T` (of the
+    latest run that has it, else of the latest commit), `T_all` (every version, with `key` and
     `content`) and `T__<first 8 of key>`.
     """
     target = store.root / CATALOG_NAME
