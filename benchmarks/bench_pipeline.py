@@ -17,7 +17,7 @@ import torch
 from benchmarks.pipeline_ingest import KINDS, Kind, measure_child, write_source
 from benchmarks.pipeline_run import INLINE_STEPS, bench_inline, bench_run
 from benchmarks.pipeline_select import time_select
-from benchmarks.timing import print_figures, print_ratio
+from benchmarks.timing import one_of, print_figures, print_ratio
 from mbpo_core.config import parse_override
 from mbpo_core.recipes import configured
 
@@ -59,7 +59,7 @@ def bench_ingest(folder: Path, images: Sequence[int], kinds: Sequence[Kind]) -> 
 def main(words: Sequence[str] | None = None) -> None:
     """Read the command line and run the parts in a folder that is removed afterwards."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=PARTS)
+    parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART")
     parser.add_argument("--limit", type=int, help="records and questions of the embedded run")
     parser.add_argument("--set", action="append", default=[], help="setting of the embedded run")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of scores")

@@ -19,7 +19,7 @@ import torch
 from benchmarks.pipeline_ingest import recipe_for, write_source
 from benchmarks.pipeline_select import time_select
 from benchmarks.stages import run_inline
-from benchmarks.timing import exponent, print_figures, print_ratio, taken
+from benchmarks.timing import exponent, one_of, print_figures, print_ratio, taken
 from mbpo_core.config import Recipe
 from mbpo_core.recipes import configured
 from mbpo_core.testbed.world import POOL_KINDS
@@ -102,7 +102,7 @@ def _in_folder(run: Callable[[Path, int], float], size: int) -> float:
 def main(words: Sequence[str] | None = None) -> None:
     """Read the command line and run the stages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("stages", nargs="*", choices=list(SIZES))
+    parser.add_argument("stages", nargs="*", type=one_of(SIZES), metavar="STAGE")
     parser.add_argument("--sizes", type=int, nargs="+", help="of every stage named")
     given = parser.parse_args(words)
     torch.set_num_threads(1)

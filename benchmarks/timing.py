@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +23,18 @@ def print_figures(name: str, **figures: float | int | str) -> None:
     """One line: a name, then figures."""
     shown = (f"{key}={f'{v:.4g}' if isinstance(v, float) else v}" for key, v in figures.items())
     print(f"{name}: {' '.join(shown)}", flush=True)
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """Return what argparse checks a word with: `choices` refuses that there be none."""
+    known = tuple(names)
+
+    def check(word: str) -> str:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+        return word
+
+    return check
 
 
 @dataclass
