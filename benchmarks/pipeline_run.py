@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import benchmarks.stages
 import tasks.catalogue
 from benchmarks.stages import run_inline
 from benchmarks.timing import Interval, length, print_figures, print_ratio, taken, within
@@ -21,7 +22,7 @@ from mbpo_core.config import Recipe
 from storage.refs import ArtifactRef
 from storage.runs import read_runs
 from storage.store import ArtifactStore
-from tasks.stage import Stage
+from tasks.stage import Job, Stage
 
 PROJECT = Path(__file__).parents[1]
 INLINE_STEPS = 2
@@ -128,7 +129,8 @@ def bench_inline(folder: Path, recipe: Recipe, outside: float | None) -> None:
     """
     root = folder / "inline"
     kinds: Counter[str] = Counter()
-    with taken() as fresh, _kinds(kinds):
+    cpu: Counter[str] = Counter()
+    with taken() as fresh, _kinds(kinds), _shards(cpu):
         made = run_inline(recipe, root)
     store = ArtifactStore(root)
     shards = [shard for each in made.values() for shard in store.manifest(each.ref).shards]
@@ -136,7 +138,8 @@ def bench_inline(folder: Path, recipe: Recipe, outside: float | None) -> None:
     own = sum(shard["seconds"] for shard in shards if not shard["model_seconds"])
     around = sum(s["seconds"] - s["model_seconds"] for s in shards if s["model_seconds"])
     print_figures("inline", wall_seconds=fresh.wall, model_seconds=model,
-                  outside_seconds=fresh.wall - model, shards_without_model_seconds=own,
+                  outside_seconds=fresh.wall - model, outside_cpu_seconds=fresh.cpu - cpu["model"],
+                  shards_without_model_seconds=own,
                   load_and_read_seconds=around,
                   **{f"{kind}_cpu_seconds": value for kind, value in kinds.items()})  # fmt: skip
     with taken() as again:
@@ -163,6 +166,24 @@ def _kinds(kinds: Counter[str]) -> Iterator[None]:
     finally:
         for (place, name, _), function in zip(places, kept, strict=True):
             setattr(place, name, function)
+
+
+@contextmanager
+def _shards(cpu: Counter[str]) -> Iterator[None]:
+    """Inside, count the CPU seconds of the model: a shard's, by the share that was the model's."""
+    kept = benchmarks.stages.compute
+
+    def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
+        with taken() as seconds:
+            facts = kept(stage, job, shard)
+        cpu["model"] += seconds.cpu * facts["model_seconds"] / seconds.wall
+        return facts
+
+    benchmarks.stages.compute = compute
+    try:
+        yield
+    finally:
+        benchmarks.stages.compute = kept
 
 
 def _timed(kinds: Counter[str], kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
