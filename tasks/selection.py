@@ -56,9 +56,7 @@ class Select(Stage):
 
 
 def _samples(job: Job) -> pa.Table:
-    """Return whether each readable sample is closed-ended, in the order of the samples."""
-    columns = ["sample_id", "closed_kind", "reason"]
-    samples = job.store.table(job.inputs["ingest"], "samples", columns)
-    samples = samples.filter(pc.is_null(samples["reason"]))
+    """Return whether each sample is closed-ended, in their order; unreadable ones have no score."""
+    samples = job.store.table(job.inputs["ingest"], "samples", ["sample_id", "closed_kind"])
     closed = pc.is_valid(samples["closed_kind"])
     return pa.table({"sample_id": samples["sample_id"], "closed": closed})
