@@ -54,8 +54,8 @@ def rebuild_catalog(store: ArtifactStore) -> Path:
     """Write `root/catalog.duckdb` anew from the manifests and run records; return its path.
 
     Readers that have the old file open keep it undisturbed. Tables: artifacts, artifact_inputs,
-    parts, reasons, runs, run_stages. Views for each table T that stages wrote: `T` (of the latest
-    run that has it, else of the latest commit), `T_all` (every version, with `key` and
+    parts, shards, reasons, runs, run_stages. Views for each table T that stages wrote: `T` (of the
+    latest run that has it, else of the latest commit), `T_all` (every version, with `key` and
     `content`) and `T__<first 8 of key>`.
     """
     target = store.root / CATALOG_NAME
@@ -132,6 +132,7 @@ def _rows(versions: list[_Version], runs: list[RunRecord]) -> dict[str, list[dic
             for v in versions
             for row in map(asdict, v.manifest.parts)
         ],
+        "shards": [_shard_row(v, shard) for v in versions for shard in v.manifest.shards],
         "reasons": [
             {**v.id, "table_name": table, "reason": reason, "count": count}
             for v in versions
@@ -166,6 +167,20 @@ def _artifact_row(version: _Version) -> dict[str, Any]:
         "created_at": _utc(manifest.created_at),
         "committed_at": _utc(committed_at(version.path) or manifest.created_at),
         "path": str(version.path),
+    }
+
+
+def _shard_row(version: _Version, shard: dict[str, Any]) -> dict[str, Any]:
+    """Return what the worker noted of a shard; what it did not note is null."""
+    began = shard.get("started_at")
+    return {
+        **version.id,
+        "shard": shard["shard"],
+        "rows": sum(shard["rows"].values()),
+        "started_at": began and _utc(began),
+        "seconds": shard.get("seconds"),
+        "model_seconds": shard.get("model_seconds"),
+        "device": shard.get("device"),
     }
 
 

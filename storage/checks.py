@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.errors import IncompleteArtifact
@@ -47,31 +48,44 @@ def check_schema(path: Path, spec: TableSpec) -> None:
 def check_coverage(coverage: Coverage, parts: Sequence[Path]) -> None:
     """Raise IncompleteArtifact with the count and the first few ids that break the promise."""
     where = f"{coverage.table}.{coverage.column}"
-    counts = Counter(_values(parts, coverage.column, where))
+    found = _values(parts, coverage.column, where)
     wanted = coverage.ids
-    if isinstance(wanted, pa.Array | pa.ChunkedArray):
-        wanted = wanted.to_pylist()
-    if missing := [identifier for identifier in dict.fromkeys(wanted) if identifier not in counts]:
+    if not isinstance(wanted, pa.Array | pa.ChunkedArray):
+        wanted = pa.array(list(wanted), found.type)
+    missing = _missing(wanted, found)
+    if missing:
         raise IncompleteArtifact(
             f"{len(missing)} input ids have no row in {where}: {_few(missing)}"
         )
-    if coverage.unique and (twice := [value for value, count in counts.items() if count > 1]):
+    if coverage.unique and len(found.unique()) < len(found):
+        twice = [value for value, count in Counter(found.to_pylist()).items() if count > 1]
         raise IncompleteArtifact(f"{len(twice)} ids have several rows in {where}: {_few(twice)}")
+
+
+def _missing(wanted: pa.Array | pa.ChunkedArray, found: pa.ChunkedArray) -> list[Any]:
+    if isinstance(wanted, pa.ChunkedArray) and wanted.equals(found):
+        return []  # the usual case, and a comparison of bytes
+    return wanted.filter(pc.invert(pc.is_in(wanted, value_set=found))).unique().to_pylist()
 
 
 def count_reasons(parts: Sequence[Path]) -> dict[str, int]:
     """Count the rows of a table by `reason`; {} where it has no such column or no reason."""
     if "reason" not in pq.read_schema(parts[0]).names:
         return {}
-    counts = Counter(_values(parts, "reason", "reason"))
+    counted = pc.value_counts(_values(parts, "reason", "reason")).to_pylist()
+    counts = {entry["values"]: entry["counts"] for entry in counted}
     return {reason: counts[reason] for reason in sorted(filter(None, counts))}
 
 
-def _values(parts: Sequence[Path], column: str, where: str) -> Iterable[Any]:
+def _values(parts: Sequence[Path], column: str, where: str) -> pa.ChunkedArray:
+    columns = []
     for part in parts:
-        if column not in pq.read_schema(part).names:
+        file = pq.ParquetFile(part)
+        if column not in file.schema_arrow.names:
             raise IncompleteArtifact(f"there is no column {where} to check the ids in")
-        yield from pq.ParquetFile(part).read([column]).column(0).to_pylist()
+        columns.append(file.read([column]).column(0))
+    chunks = [chunk for read in columns for chunk in read.chunks]
+    return pa.chunked_array(chunks, columns[0].type)
 
 
 def _few(ids: list[Any]) -> str:

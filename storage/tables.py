@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from storage.refs import check_name
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-RESERVED = frozenset({"artifacts", "artifact_inputs", "parts", "reasons", "runs", "run_stages"})
+RESERVED = frozenset(
+    {"artifacts", "artifact_inputs", "parts", "reasons", "runs", "run_stages", "shards"}
+)
 
 _ROWS_PER_GROUP = 65_536
 # A point lookup of one image decodes its whole row group, and dataset viewers refuse groups
@@ -85,6 +87,20 @@ class TableSpec:
 def schema_text(specs: Sequence[TableSpec]) -> str:
     """Return the row schemas of a stage as the text that enters its identity."""
     return "\n".join(spec.text for spec in specs)
+
+
+def as_table(rows: Sequence[Mapping[str, Any]] | pa.Table, spec: TableSpec) -> pa.Table:
+    """Return rows, or a table that has them already, as the table that was promised.
+
+    Raises ValueError for what does not fit the columns.
+    """
+    if not isinstance(rows, pa.Table):
+        return rows_to_table(rows, spec)
+    if set(rows.column_names) != set(spec.schema.names):
+        raise ValueError(
+            f"table {spec.name}: the columns are {spec.schema.names}, got {rows.column_names}"
+        )
+    return rows.select(spec.schema.names).cast(spec.schema)
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]], spec: TableSpec) -> pa.Table:

@@ -18,6 +18,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec
+from tasks.clock import around_the_model
 from tasks.models import open_policy
 from tasks.packs import run_packs
 from tasks.queries import prompted
@@ -147,6 +148,7 @@ def items(job: Job) -> tuple[Item, ...]:
 
 
 @lru_cache(maxsize=2)
+@around_the_model()
 def _items(
     recipe: Recipe, root: Any, inputs: tuple[tuple[str, ArtifactRef], ...]
 ) -> tuple[Item, ...]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from mbpo_core.config import EmbeddedSource, IngestConfig, Recipe
 from mbpo_core.data.images import ImagePolicy
-from mbpo_core.data.samples import Sample, read_samples
+from mbpo_core.data.samples import Repeats, Sample, read_samples
 from mbpo_core.testbed.world import POOL_KINDS, write_world
 from storage.store import Coverage
 from storage.tables import IMAGE, TableSpec
@@ -79,7 +80,12 @@ class Ingest(Stage):
             max_source_pixels=config.max_source_pixels,
         )
         samples = read_samples(
-            records, part, image_root=image_root, policy=policy, long_yes_no=config.long_yes_no
+            records,
+            part,
+            image_root=image_root,
+            policy=policy,
+            long_yes_no=config.long_yes_no,
+            repeats=_repeats(config, image_root),
         )
         return ShardRows({"samples": [_row(sample) for sample in samples]})
 
@@ -113,6 +119,13 @@ def _open(config: IngestConfig, staging: Path) -> tuple[Sequence[Record], Path]:
     return load_records(path)[: config.limit], image_root
 
 
+@lru_cache(maxsize=1)
+def _repeats(config: IngestConfig, image_root: Path) -> Repeats:
+    """Return where the texts of a source stand; read once a process."""
+    path = _pool(image_root) if isinstance(config.source, EmbeddedSource) else config.source.path
+    return Repeats(load_records(Path(path))[: config.limit], image_root)
+
+
 def _world(folder: Path, source: EmbeddedSource) -> Path:
     """Write the embedded world once; of several workers the first wins."""
     if not folder.exists():
@@ -123,6 +136,10 @@ def _world(folder: Path, source: EmbeddedSource) -> Path:
             os.rename(made, folder)
         except OSError:
             shutil.rmtree(made)
+    return _pool(folder)
+
+
+def _pool(folder: Path) -> Path:
     return folder / "pool.json"
 
 

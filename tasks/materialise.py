@@ -7,10 +7,10 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from mbpo_core.config import Recipe
-from storage.catalog import rebuild_catalog
 from storage.identity import Identity
 from storage.refs import ArtifactRef
 from storage.runs import record_stage
@@ -70,7 +70,6 @@ def materialise(
             missing = _compute(stage, job, pool, progress, note, run_shards or pool.run_all)
             found = _commit(stage, job, identity, run_id, time.monotonic() - started)
         record_stage(store.root, run_id, stage.name, found)
-    rebuild_catalog(store)
     seconds = time.monotonic() - started
     return Materialised(found, not missing, seconds, tuple(missing))
 
@@ -125,8 +124,12 @@ def _commit(stage: Stage, job: Job, identity: Identity, run_id: str, seconds: fl
     )
 
 
+@cache
 def code_revision() -> tuple[str, bool]:
-    """Return the commit of the project's code and whether it has changes; "" outside of git."""
+    """Return the commit of the project's code and whether it has changes; "" outside of git.
+
+    As of the first call: what this process imported does not change with the files.
+    """
     revision = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True
     )

@@ -16,7 +16,7 @@ from storage.store import Coverage
 from storage.tables import IMAGE, TableSpec
 from tasks.models import open_policy
 from tasks.queries import COLUMNS, prompted_all, run_rows
-from tasks.rows import chunk, fetch, read
+from tasks.rows import chunk, fetch
 from tasks.stage import Job, ShardRows, Stage, slices
 
 NEGATIVES = TableSpec(
@@ -84,8 +84,8 @@ class Mine(Stage):
 
 def chosen_ids(job: Job) -> list[str]:
     """Return the selected samples, in the order of the samples."""
-    rows = read(job.store, job.inputs["select"], "selection", ["sample_id", "chosen"])
-    return [row["sample_id"] for row in rows if row["chosen"]]
+    rows = job.store.table(job.inputs["select"], "selection", ["sample_id", "chosen"])
+    return rows.filter(rows["chosen"])["sample_id"].to_pylist()
 
 
 def _row(mined: MinedImage) -> dict[str, Any]:

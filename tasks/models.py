@@ -8,6 +8,7 @@ from pathlib import Path
 from mbpo_core.config import EmbeddedModel, Model
 from mbpo_core.models.loading import load_policy, model_fingerprint
 from mbpo_core.models.qwen_vl import QwenVL
+from tasks.clock import around_the_model
 
 EMBEDDED = Path(__file__).parents[1] / "mbpo_core" / "testbed" / "model"
 
@@ -33,6 +34,12 @@ def open_policy(
     return _load(name, revision, dtype or model.dtype, device, model.attention)
 
 
+def forget_policy() -> None:
+    """Let go of the policy that this process holds; the next one is read from its files."""
+    _load.cache_clear()
+
+
 @lru_cache(maxsize=1)
+@around_the_model()
 def _load(name: str, revision: str | None, dtype: str, device: str, attention: str) -> QwenVL:
     return load_policy(name, revision=revision, dtype=dtype, device=device, attn=attention)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mbpo_core.config import Recipe
-from storage.catalog import rebuild_catalog
 from storage.refs import ArtifactRef
 from storage.runs import finish_run, record_stage, start_run
 from storage.store import ArtifactStore
+from tasks.catalogue import CatalogueKeeper
 from tasks.materialise import Materialised, Note, Progress, RunShards, materialise
 from tasks.pool import WorkerPool
 from tasks.registry import ORDER, STAGES
@@ -71,6 +71,7 @@ def run_pipeline(
     refs: dict[str, ArtifactRef] = {}
     made: dict[str, Materialised] = {}
     status = "failed"
+    catalogue = CatalogueKeeper(store)
     try:
         for name in _needed(choice.stages()):
             stage = STAGES[name]
@@ -82,6 +83,7 @@ def run_pipeline(
                     run_shards=run_shards,
                 )  # fmt: skip
                 refs[name] = made[name].ref
+                catalogue.refresh()
                 finished(name, made[name])
             else:
                 refs[name] = _from_store(stage, recipe, runtime, inputs, store)
@@ -89,7 +91,7 @@ def run_pipeline(
         status = "completed"
     finally:
         finish_run(store.root, run_id, status)
-        rebuild_catalog(store)
+        catalogue.finish()
     return made
 
 

@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tasks.nursery import Forked, Nursery
 from tasks.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 Note = Callable[[str], None]
 PROJECT = Path(__file__).parents[1]
+WORKER = "tasks.worker"
 
 
 class ShardFailedError(RuntimeError):
@@ -37,28 +39,39 @@ class WorkerDiedError(RuntimeError):
 class Worker:
     """One process on one device; started at the first shard, and again after its death."""
 
-    def __init__(self, device: str, log: Path, timeout: float) -> None:
+    def __init__(self, device: str, log: Path, timeout: float, nursery: Nursery) -> None:
         self.device = device
         self.log = log
         self.timeout = timeout
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
+        self._nursery = nursery
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> subprocess.Popen[str] | Forked:
         """Return the running process."""
         if self.process is not None and self.process.poll() is not None:
             self.stop()
         if self.process is None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "tasks.worker", self.device],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    env=os.environ | {"PYTHONPATH": _path(), "TOKENIZERS_PARALLELISM": "false"},
-                )
+                if self.device == "cpu":
+                    self.process = self._fork(log.fileno())
+                else:  # a library that wakes the driver at import would spoil it for a fork
+                    self.process = subprocess.Popen(
+                        [sys.executable, "-m", WORKER, self.device],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        text=True,
+                        env=_environment(),
+                    )
         return self.process
+
+    def _fork(self, log: int) -> Forked:
+        try:
+            return self._nursery.fork(self.device, log)
+        except ConnectionError as error:
+            end = _tail(self._nursery.log)
+            raise WorkerDiedError(f"no worker can be started: {error}\n{end}") from error
 
     def ask(self, request: dict[str, Any], note: Note) -> dict[str, Any]:
         """Send one request, pass on the notes, and wait for the answer."""
@@ -107,8 +120,9 @@ class WorkerPool:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         logs = runtime.root.absolute() / "logs"
+        self._nursery = Nursery(WORKER, _environment(), logs / "nursery.log")
         self.workers = [
-            Worker(device, logs / f"worker-{n}.log", runtime.shard_timeout_seconds)
+            Worker(device, logs / f"worker-{n}.log", runtime.shard_timeout_seconds, self._nursery)
             for n, device in enumerate(runtime.slots())
         ]
         self._closed = False
@@ -122,6 +136,7 @@ class WorkerPool:
     def __exit__(self, *exception: object) -> None:
         self._closed = True
         self.release()
+        self._nursery.close()
 
     def run(
         self, request: dict[str, Any], shard: int, note: Note = lambda text: None
@@ -168,9 +183,10 @@ class WorkerPool:
             future.result()
 
 
-def _path() -> str:
-    """Return a PYTHONPATH on which the project is found from any folder."""
-    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+def _environment() -> dict[str, str]:
+    """Return the environment of workers; the project is found from any folder."""
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+    return os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _tail(path: Path, lines: int = 15) -> str:

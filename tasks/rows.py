@@ -15,8 +15,10 @@ import torch
 from mbpo_core.mining.png import decode_png
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
+from tasks.clock import around_the_model
 
 
+@around_the_model()
 def read(
     store: ArtifactStore, ref: ArtifactRef, table: str, columns: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -24,6 +26,7 @@ def read(
     return store.table(ref, table, columns=list(columns)).to_pylist()
 
 
+@around_the_model()
 def fetch(
     store: ArtifactStore,
     ref: ArtifactRef,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from mbpo_core.selection import Scored, select
+from storage.selection import QUERIES, selection_table
 from storage.store import Coverage
 from storage.tables import TableSpec
-from tasks.rows import read
 from tasks.stage import Job, ShardRows, Stage
 
 SELECTION = TableSpec(
@@ -26,12 +26,13 @@ SELECTION = TableSpec(
 
 
 class Select(Stage):
-    """Top k by image information gain; the rule is `mbpo_core.selection`."""
+    """Top k by image information gain; the rule is `mbpo_core.selection`, run as a query."""
 
     name = "select"
     inputs = ("ingest", "score")
     tables = (SELECTION,)
-    libraries = ("pyarrow",)
+    libraries = ("pyarrow", "duckdb")
+    queries = QUERIES
 
     def shards(self, job: Job) -> int:
         """Ranking needs all rows: one shard."""
@@ -40,40 +41,22 @@ class Select(Stage):
     def run(self, job: Job, shard: int) -> ShardRows:
         """Rank all samples."""
         config = job.recipe.select
-        samples = _samples(job)
-        scores = {
-            row["sample_id"]: row
-            for row in read(
-                job.store, job.inputs["score"], "scores", ["sample_id", "iig_mean", "iig_sum"]
-            )
-        }
-        scored = [
-            Scored(i, closed, scores[i]["iig_mean"], scores[i]["iig_sum"])
-            for i, closed in samples.items()
-        ]
-        chosen = select(
-            scored, seed=config.seed, presample=config.presample, k=config.k, key=config.key
-        )
-        rows = [
-            {
-                "sample_id": choice.sample_id,
-                "chosen": choice.chosen,
-                "rank": choice.rank,
-                "key": config.key,
-                "value": scores[choice.sample_id][config.key],
-                "reason": choice.reason,
-            }
-            for choice in chosen
-        ]
+        columns = ["sample_id", "iig_mean", "iig_sum"]
+        scores = job.store.table(job.inputs["score"], "scores", columns)
+        rows = selection_table(
+            _samples(job), scores,
+            seed=config.seed, presample=config.presample, k=config.k, key=config.key,
+        )  # fmt: skip
         return ShardRows({"selection": rows})
 
     def coverage(self, job: Job) -> list[Coverage]:
-        """Every readable sample is chosen or says why not."""
-        return [Coverage("selection", "sample_id", list(_samples(job)), unique=True)]
+        """Every scored sample, so every readable one, is chosen or says why not."""
+        scored = job.store.table(job.inputs["score"], "scores", ["sample_id"])["sample_id"]
+        return [Coverage("selection", "sample_id", scored, unique=True)]
 
 
-def _samples(job: Job) -> dict[str, bool]:
-    """Return whether each readable sample is closed-ended, in the order of the samples."""
-    rows = read(job.store, job.inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"])
-    return {row["sample_id"]: row["closed_kind"] is not None
-            for row in rows if row["reason"] is None}  # fmt: skip
+def _samples(job: Job) -> pa.Table:
+    """Return whether each sample is closed-ended, in their order; unreadable ones have no score."""
+    samples = job.store.table(job.inputs["ingest"], "samples", ["sample_id", "closed_kind"])
+    closed = pc.is_valid(samples["closed_kind"])
+    return pa.table({"sample_id": samples["sample_id"], "closed": closed})

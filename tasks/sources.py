@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
@@ -36,6 +38,44 @@ def source_files(path: Path) -> list[Path]:
     )
 
 
+class ParquetRecords(Sequence[Record]):
+    """The rows of Parquet files as records, read a row group at a time: images stay on disk."""
+
+    def __init__(self, files: Sequence[Path], rows: range | None = None) -> None:
+        self._files = tuple(files)
+        self._groups: list[tuple[Path, int]] = []
+        self._starts = [0]
+        for file in files:
+            metadata = pq.read_metadata(file)
+            for group in range(metadata.num_row_groups):
+                self._groups.append((file, group))
+                self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
+        self._rows = range(self._starts[-1]) if rows is None else rows
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> ParquetRecords: ...
+    def __getitem__(self, index: int | slice) -> Record | ParquetRecords:
+        """Read a row; a slice reads nothing."""
+        if isinstance(index, slice):
+            return ParquetRecords(self._files, self._rows[index])
+        row = self._rows[index]
+        group = bisect_right(self._starts, row) - 1
+        table = _row_group(*self._groups[group])
+        return table.slice(row - self._starts[group], 1).to_pylist()[0]
+
+
+@lru_cache(maxsize=2)
+def _row_group(file: Path, group: int) -> pa.Table:
+    with pq.ParquetFile(file) as opened:
+        return opened.read_row_group(group)
+
+
 @lru_cache(maxsize=2)
 def load_records(path: Path) -> Sequence[Record]:
     """Return all records of a source; a JSONL line that is no JSON is a record that says so.
@@ -44,7 +84,7 @@ def load_records(path: Path) -> Sequence[Record]:
     """
     files = source_files(path)
     if files[0].suffix == ".parquet":
-        return [row for file in files for row in pq.read_table(file).to_pylist()]
+        return ParquetRecords(files)
     if files[0].suffix == ".arrow":
         return list(_arrow_rows(files))
     return [record for _, record in iter_records(path)]

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
+
 from mbpo_core.config import Model, Recipe
 from storage.codehash import code_closure
-from storage.identity import Identity
+from storage.identity import Identity, digest
 from storage.refs import ArtifactRef
+from storage.selection import query_text
 from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec, schema_text
 from tasks.models import model_identity
@@ -23,6 +26,7 @@ CODE_PACKAGES = ("mbpo_core", "tasks")
 CODE_EXCLUDED = (
     "mbpo_core.config",  # its values enter as config
     "mbpo_core.recipes",
+    "tasks.clock",  # only tells the time
     "tasks.requests",
     "tasks.runtime",
     "tasks.stage",
@@ -47,7 +51,7 @@ class Job:
 class ShardRows:
     """Rows of one shard by table, extra files by published name, and facts for the manifest."""
 
-    tables: dict[str, list[dict[str, Any]]]
+    tables: dict[str, list[dict[str, Any]] | pa.Table]
     files: dict[str, Path] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +66,8 @@ class Stage(ABC):
     """The first one names the artifact."""
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "pyarrow")
     """Versions of these enter the key."""
+    queries: ClassVar[tuple[str, ...]] = ()
+    """Queries of `storage/sql` that decide its rows; their text enters the key."""
     exclusive: ClassVar[bool] = False
     """Runs alone: the workers, and the models that they hold, are gone before."""
     counted: ClassVar[str | None] = None
@@ -114,9 +120,13 @@ class Stage(ABC):
             config=self.config(recipe),
             inputs=contents | self.external(recipe, runtime),
             models=self.model_identities(recipe),
-            code=code_closure(type(self).__module__, CODE_PACKAGES, CODE_EXCLUDED),
+            code=self._code(),
             libraries={name: importlib.metadata.version(name) for name in self.libraries},
         )
+
+    def _code(self) -> dict[str, str]:
+        code = code_closure(type(self).__module__, CODE_PACKAGES, CODE_EXCLUDED)
+        return code | {f"storage.sql.{name}": digest(query_text(name)) for name in self.queries}
 
 
 def slices(count: int, size: int) -> list[range]:

@@ -1,16 +1,19 @@
-"""train -> checkpoint: hybrid GRPO on the groups (eq. 7), in a process of its own."""
+"""train -> checkpoint: hybrid GRPO on the groups (eq. 7), in a worker of its own."""
 
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import get_num_threads, set_num_threads
+
 from mbpo_core.config import Model, Recipe
 from storage.store import Coverage
-from tasks import train_process  # runs apart; imported so that its code enters the key
+from tasks import train_process
 from tasks.requests import request_of
 from tasks.rows import read
 from tasks.stage import Job, ShardRows, Stage
@@ -40,10 +43,9 @@ class Train(Stage):
         return 1
 
     def run(self, job: Job, shard: int) -> ShardRows:
-        """Train in a subprocess, so that the device's memory dies with it."""
+        """Train in this worker, which ends with its stage, or in processes of a launcher."""
         work = job.store.work(self.name, job.key)
-        _train(job, work)
-        result = json.loads((work / "result.json").read_text(encoding="utf-8"))
+        result = _launch(job, work) if job.runtime.train_launcher else _train_here(job, work)
         log = {name: _jsonl(work / "run" / "log" / f"{name}.jsonl")
                for name in ("steps", "probes", "rollouts")}  # fmt: skip
         files = {"model": work / "run" / "model"}
@@ -58,7 +60,7 @@ class Train(Stage):
                 "train_groups": result["groups"],
             },
             files,
-            {"ranks": result["ranks"]},
+            {"ranks": result["ranks"], "model_seconds": result["model_seconds"]},
         )
 
     def coverage(self, job: Job) -> list[Coverage]:
@@ -69,17 +71,40 @@ class Train(Stage):
         return [Coverage("train_groups", "group_id", ids, unique=True)]
 
 
-def _train(job: Job, work: Path) -> None:
-    """Run `tasks.train_process`; its standard input is the rope that it hangs on.
+class _Notes(logging.Handler):
+    """Passes warnings on to whoever waits for the shard."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one on."""
+        self._note(record.getMessage())
+
+
+def _train_here(job: Job, work: Path) -> dict[str, Any]:
+    logger, notes, threads = logging.getLogger("mbpo_core"), _Notes(job.note), get_num_threads()
+    if job.device == "cpu":
+        set_num_threads(job.recipe.train.cpu_threads)
+    logger.addHandler(notes)
+    try:
+        return train_process.run(job, job.device, work, job.note)
+    finally:
+        logger.removeHandler(notes)
+        set_num_threads(threads)
+
+
+def _launch(job: Job, work: Path) -> dict[str, Any]:
+    """Run `tasks.train_process` under the launcher and return what it wrote.
 
     Raises TrainingFailedError with the end of what it said.
     """
     request = work / "request.json"
     request.write_text(json.dumps(request_of(Train.name, job) | {"device": job.device}))
-    launcher = job.runtime.train_launcher or (sys.executable,)
     process = subprocess.Popen(
-        [*launcher, "-m", train_process.__name__, str(request)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [*job.runtime.train_launcher, "-m", train_process.__name__, str(request)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     with process:
         assert process.stdout is not None
@@ -92,6 +117,7 @@ def _train(job: Job, work: Path) -> None:
         raise TrainingFailedError(
             f"training ended with exit code {process.returncode}:\n{''.join(said)}"
         )
+    return json.loads((work / "result.json").read_text(encoding="utf-8"))
 
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The training process: `python -m tasks.train_process REQUEST`, alone or under a launcher."""
+"""Training as a stage runs it: in the worker, or under a launcher as `-m tasks.train_process`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import sys
-import threading
+import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.rewards import verify
 from mbpo_core.training import HybridConfig, LoraSettings, planned_steps, train
-from tasks.models import model_identity, open_policy
+from tasks.models import forget_policy, model_identity, open_policy
 from tasks.requests import job_of
 from tasks.rows import fetch, pixels, read
 from tasks.stage import Job
@@ -113,15 +113,17 @@ _SAME = (
 )  # fmt: skip
 
 
-def run(job: Job, device: str, work: Path) -> dict[str, Any]:
-    """Train and return the rows that are not in the training's own log."""
+def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train and return the rows that are not in the training's own log; `say` hears each step."""
     recipe, config = job.recipe, hybrid_config(job.recipe)
     columns = ["group_id", "stream", "sample_id", "image_id", "question", "candidates",
                "closed_kind", "closed_answer", "options", "reason"]  # fmt: skip
     rows = read(job.store, job.inputs["pair"], "groups", columns)
     images = StoredImages(job, rows)
     # Autocast wants float32 weights; without it they are trained as the recipe loads them.
+    forget_policy()
     policy = open_policy(recipe.policy, device, dtype="float32" if config.bf16 else None)
+    forget_policy()  # trained in place, it is no longer what others would take it for
     reasons = {row["group_id"]: row["reason"] or _too_long(policy, row, images, config)
                for row in rows}  # fmt: skip
     groups = [group_of(row) for row in rows if reasons[row["group_id"]] is None]
@@ -129,11 +131,13 @@ def run(job: Job, device: str, work: Path) -> dict[str, Any]:
 
     def on_step(row: dict[str, Any]) -> None:
         of = f" of {total}" if total else ""
-        print(f"step {row['step']}{of}: loss {row['loss']:.4f}", flush=True)
+        say(f"step {row['step']}{of}: loss {row['loss']:.4f}")
 
+    started = time.monotonic()
     result = train(
         policy, groups, images, config, work / "run", verify, resume=True, on_step=on_step
     )
+    seconds = time.monotonic() - started
     return {
         "checkpoint": {
             "checkpoint_id": job.key,
@@ -146,6 +150,7 @@ def run(job: Job, device: str, work: Path) -> dict[str, Any]:
         },
         "groups": _uses(rows, groups, reasons, config),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+        "model_seconds": round(seconds, 3),
     }
 
 
@@ -185,29 +190,16 @@ def _device(given: str) -> str:
     return f"cuda:{rank}" if rank is not None and given.startswith("cuda") else given
 
 
-def _hang_on_parent() -> None:
-    """End with the worker that started this process: it holds the other end of the pipe."""
-
-    def wait() -> None:
-        while sys.stdin.read(1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     """Read the request, train, write `result.json`."""
     path = Path(sys.argv[1])
     request = json.loads(path.read_text(encoding="utf-8"))
     device = _device(request.pop("device"))
     job = job_of(request, device)
-    if not job.runtime.train_launcher:
-        _hang_on_parent()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if device == "cpu":
         torch.set_num_threads(job.recipe.train.cpu_threads)
-    result = run(job, device, path.parent)
+    result = run(job, device, path.parent, lambda text: print(text, flush=True))
     if int(os.environ.get("RANK", "0")) == 0:
         (path.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
 

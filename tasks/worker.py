@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import torch
 
-from storage.tables import rows_to_table
+from storage.tables import as_table
+from tasks.clock import seconds_around
 from tasks.registry import STAGES
 from tasks.requests import job_of
 from tasks.stage import Job, Stage
@@ -29,20 +31,23 @@ def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
     """Compute one shard and store it; return facts about it."""
     if job.runtime.fail == f"{stage.name}/{shard}":
         raise RuntimeError(f"shard {stage.name}/{shard} fails because the runtime asks for it")
-    started = time.monotonic()
+    began, started = datetime.now(UTC), time.monotonic()
+    seconds_around()  # what was read before is not this shard's
     planned = stage.shards(job)
     rows = stage.finish(job) if shard == planned else stage.run(job, shard)
     if rows is None:
         raise RuntimeError(f"stage {stage.name} plans {planned} shards, shard {shard} is unknown")
-    facts = rows.facts | {
+    seconds = time.monotonic() - started
+    in_model = shard < planned and bool(stage.models(job.recipe))
+    facts = {
         "shard": shard,
         "rows": {table: len(found) for table, found in rows.tables.items()},
-        "seconds": round(time.monotonic() - started, 3),
+        "started_at": began.isoformat(timespec="microseconds"),
+        "seconds": round(seconds, 3),
+        "model_seconds": round(seconds - seconds_around(), 3) if in_model else 0.0,
         "device": device_name(job.device),
-    }
-    tables = {
-        spec.name: rows_to_table(rows.tables.get(spec.name, []), spec) for spec in stage.tables
-    }
+    } | rows.facts
+    tables = {spec.name: as_table(rows.tables.get(spec.name, []), spec) for spec in stage.tables}
     job.store.write_shard(stage.name, job.key, shard, tables, rows.files, facts)
     return facts
 
@@ -82,15 +87,15 @@ def _say(answers: TextIO, message: dict[str, Any]) -> None:
     answers.flush()
 
 
-def main() -> None:
-    """Take the device from the command line and serve."""
+def main(device: str) -> None:
+    """Serve on standard input and output."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not stand between the answers
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     # One thread a worker: results must not depend on how many workers share the machine.
     torch.set_num_threads(1)
-    serve(sys.argv[1], answers)
+    serve(device, answers)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -1,5 +1,7 @@
 """Records become samples: turns, images and closed-ended answers joined, nothing lost."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from mbpo_core.data.images import ImagePolicy, PreparedImage, prepare_image
 from mbpo_core.data.sources import image_size, read_image
 from mbpo_core.records import Reason, Refusal, Sample
 
-__all__ = ["Sample", "read_samples", "sample_id"]
+__all__ = ["Repeats", "Sample", "read_samples", "sample_id"]
 
 _CACHED_IMAGES = 64
 """Neighbouring records often share an image."""
@@ -40,6 +42,7 @@ def read_samples(
     image_root: Path,
     policy: ImagePolicy,
     long_yes_no: bool,
+    repeats: Repeats | None = None,
 ) -> list[Sample]:
     """Read the records of one part; each gives at least one row, and no two rows share an id.
 
@@ -50,6 +53,8 @@ def read_samples(
         image_root: folder that image paths are relative to.
         policy: size and bounds of the images.
         long_yes_no: see `detect_closed_ended`.
+        repeats: of the same records; whoever reads several parts makes it once, so that the texts
+            of earlier records are not read again for every part.
 
     Returns:
         Rows in the order of records and turns. A bad record or image is a row with a reason.
@@ -61,7 +66,8 @@ def read_samples(
         raise ValueError(f"expected a part of range({len(records)}), got {part}")
     turns = [(index, turn) for index in part for turn in read_turns(records[index])]
     load, prepare = _cached_readers(image_root, policy)
-    seen = _earlier_ids(records[: part.start], turns, image_root, load)
+    repeats = repeats or Repeats(records[: part.start], image_root)
+    seen = _earlier_ids(repeats, part.start, turns, image_root, load)
     rows = []
     for index, turn in turns:
         sample = _sample(index, turn, load, prepare, long_yes_no)
@@ -135,32 +141,68 @@ def _duplicate(sample: Sample) -> Sample:
     return _refused(sample.source_index, turn, refusal)
 
 
+class Repeats:
+    """Where each text of a source stands, to find the records that a later one may repeat.
+
+    Memory: some hundred bytes a turn, and no image.
+    """
+
+    def __init__(self, records: Sequence[Any], image_root: Path) -> None:
+        """Read the texts of all records, once."""
+        self._records = records
+        self._root = image_root
+        self._places: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
+        self._sizes: dict[tuple[int, int], int | None] = {}
+        for index, record in enumerate(records):
+            for turn in read_turns(record):
+                if isinstance(turn, RawSample):
+                    place = (index, turn.turn)
+                    self._places[_texts(turn)].append(place)
+                    if isinstance(turn.image, bytes):
+                        self._sizes[place] = len(turn.image)
+
+    def before(self, start: int, turn: RawSample, size: int | None) -> Iterator[RawSample]:
+        """Yield turns of records before `start` with these texts and an image of this size."""
+        for place in self._places.get(_texts(turn), ()):
+            if place[0] >= start:
+                return
+            if place not in self._sizes:
+                self._sizes[place] = image_size(self._turn(place).image, self._root)
+            if self._sizes[place] == size:
+                yield self._turn(place)
+
+    def _turn(self, place: tuple[int, int]) -> RawSample:
+        index, number = place
+        turns = read_turns(self._records[index])
+        return next(t for t in turns if isinstance(t, RawSample) and t.turn == number)
+
+
+def _texts(turn: RawSample) -> bytes:
+    return bytes.fromhex(_digest("texts", turn.question, turn.answer))
+
+
 def _earlier_ids(
-    earlier: Sequence[Any], turns: Sequence[tuple[int, RawSample | RefusedTurn]],
-    root: Path, load: _Load,
-) -> set[str]:  # fmt: skip
+    repeats: Repeats,
+    start: int,
+    turns: Sequence[tuple[int, RawSample | RefusedTurn]],
+    root: Path,
+    load: _Load,
+) -> set[str]:
     """Return ids of earlier records that turns of the part may repeat.
 
     Only files of equal size under equal texts can be equal, so few have to be read.
     """
-    sizes = defaultdict(set)
+    asked, ids = set(), set()
     for _, turn in turns:
         if isinstance(turn, RawSample):
-            sizes[turn.question, turn.answer].add(image_size(turn.image, root))
-    ids = set()
-    for turn in _samples_with_texts(earlier, sizes.keys()):
-        if image_size(turn.image, root) in sizes[turn.question, turn.answer]:
-            loaded = load(turn.image)
-            if not isinstance(loaded, Refusal):
-                ids.add(sample_id(loaded[1], turn.question, turn.answer))
+            size = image_size(turn.image, root)
+            if (case := (turn.question, turn.answer, size)) not in asked:
+                asked.add(case)
+                for earlier in repeats.before(start, turn, size):
+                    loaded = load(earlier.image)
+                    if not isinstance(loaded, Refusal):
+                        ids.add(sample_id(loaded[1], turn.question, turn.answer))
     return ids
-
-
-def _samples_with_texts(records: Sequence[Any], texts: Any) -> Iterator[RawSample]:
-    for record in records:
-        for turn in read_turns(record):
-            if isinstance(turn, RawSample) and (turn.question, turn.answer) in texts:
-                yield turn
 
 
 def _digest(*parts: str) -> str:

@@ -39,6 +39,18 @@ CREATE TABLE parts (
     path VARCHAR NOT NULL
 );
 
+CREATE TABLE shards (
+    stage VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    content VARCHAR NOT NULL,
+    shard BIGINT NOT NULL,
+    rows BIGINT NOT NULL, -- of all tables
+    started_at TIMESTAMP, -- UTC
+    seconds DOUBLE, -- what was read, loaded and computed; not what was written
+    model_seconds DOUBLE, -- of them those in the model, at the end
+    device VARCHAR
+);
+
 CREATE TABLE reasons (
     stage VARCHAR NOT NULL,
     key VARCHAR NOT NULL,

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -57,6 +58,21 @@ def test_the_tables_say_what_the_manifests_say(store):
         store.root, "SELECT table_name, reason, count FROM reasons WHERE key = ?", [ref.key]
     )
     assert reasons.fetchall() == [("negatives", "unreadable", 2)]
+    shards = query(store.root, "SELECT shard, rows, seconds FROM shards WHERE key = ?", [ref.key])
+    assert shards.fetchall() == [(0, 6, None), (1, 6, None)]
+
+
+def test_what_workers_note_of_a_shard_is_in_the_catalogue(store):
+    spec = TableSpec("scores", pa.schema([("a", pa.int64())]))
+    made = Identity("score", 1, schema_text([spec]), {})
+    noted = {"started_at": "2026-01-02T03:04:05+00:00", "seconds": 2.5, "model_seconds": 2.0,
+             "device": "cpu"}  # fmt: skip
+    store.write_shard("score", made.key, 0, {"scores": rows_to_table([{"a": 1}], spec)}, info=noted)
+    store.commit("score", made.key, [0], tables=[spec], identity=made)
+    rebuild_catalog(store)
+    columns = "rows, started_at, seconds, model_seconds, device"
+    found = query(store.root, f"SELECT {columns} FROM shards").fetchone()
+    assert found == (1, datetime(2026, 1, 2, 3, 4, 5), 2.5, 2.0, "cpu")
 
 
 def test_views_latest_all_and_by_version(store):

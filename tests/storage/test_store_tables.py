@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from storage.store import ArtifactStore
-from storage.tables import IMAGE, TableSpec, rows_to_table, schema_text, write_parquet
+from storage.tables import IMAGE, TableSpec, as_table, rows_to_table, schema_text, write_parquet
 from tests.storage.store_builders import NEGATIVES, build, png, shard_tables
 
 ROW = {"sample_id": "a", "image": {"bytes": png(7), "path": "a.png"}, "steps": [0.5]}
@@ -143,3 +143,14 @@ def test_schema_text_changes_with_every_change_of_a_column():
     ]
     assert len({schema_text([spec]) for spec in specs}) == len(specs)
     assert schema_text(specs[:1]) == "t(a int64)"
+
+
+def test_a_table_is_taken_as_rows_are_and_nothing_else():
+    expected = images(3)
+    backwards = expected.select(expected.column_names[::-1]).replace_schema_metadata(None)
+    assert as_table(backwards, NEGATIVES).equals(expected, check_metadata=True)
+    assert as_table(expected.to_pylist(), NEGATIVES).equals(expected, check_metadata=True)
+    with pytest.raises(ValueError, match=r"table negatives: the columns are .* got"):
+        as_table(expected.drop_columns("steps"), NEGATIVES)
+    with pytest.raises(pa.ArrowInvalid, match="three"):
+        as_table(expected.set_column(2, "steps", pa.array([["three"]] * 3)), NEGATIVES)

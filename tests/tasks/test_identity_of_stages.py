@@ -15,7 +15,7 @@ from tests.pipelines import small_recipe
     [
         ("ingest", "mbpo_core.data.images", "mbpo_core.mining.pgd"),
         ("score", "mbpo_core.information_gain", "mbpo_core.mining.pgd"),
-        ("select", "mbpo_core.selection", "mbpo_core.training.run"),
+        ("select", "tasks.selection", "mbpo_core.training.run"),
         ("mine", "mbpo_core.mining.pgd", "mbpo_core.responses"),
         ("respond", "mbpo_core.responses", "mbpo_core.rewards"),
         ("train", "tasks.train_process", "tasks.evaluate"),
@@ -27,6 +27,16 @@ from tests.pipelines import small_recipe
 def test_a_stage_depends_on_the_code_that_it_reaches(stage, reached, not_reached):
     code = code_closure(type(STAGES[stage]).__module__, CODE_PACKAGES, CODE_EXCLUDED)
     assert reached in code and not_reached not in code
+
+
+def test_the_queries_that_rank_enter_the_key_of_select(tmp_path, monkeypatch):
+    def identity():
+        return STAGES["select"].identity(small_recipe(), Runtime(root=tmp_path), {})
+
+    before = identity()
+    assert {"storage.sql.selection", "storage.sql.selection_table"} <= set(before.code)
+    monkeypatch.setattr("tasks.stage.query_text", lambda name: f"-- another {name}")
+    assert identity().key != before.key
 
 
 def test_how_it_is_run_never_enters_a_key(tmp_path):
