@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a line of figures and ratios measured side by side in one run."""
