@@ -98,7 +98,9 @@ def compare(
     print_ratio(name, ratio(taken, "plain", "ours"))
 
 
-def agree(name: str, gains: list[GainRow], baseline: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+def agree(
+    name: str, gains: list[GainRow], baseline: list[tuple[torch.Tensor, torch.Tensor]]
+) -> None:
     """Both terms of every row, token by token."""
     for term, part in (("image", 0), ("blank", 1)):
         ours = [torch.tensor(getattr(gain, f"{term}_token_logps")) for gain in gains]
