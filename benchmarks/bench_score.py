@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.baselines import scores
+from benchmarks.baselines import Score, scores
 from benchmarks.measure import (
     best_batch,
     clock,
@@ -74,25 +74,31 @@ def compare(
 ) -> None:
     """Check that both ways agree, then time them in turn."""
     now = clock(policy.device)
+    gains = information_gain(policy, rows)
+    found: dict[int, list[Score]] = {}
+
+    def plain(size: int) -> None:
+        found[size] = scores(policy, rows, size)
+
     sizes = sorted({1, max(1, len(rows) // 4), len(rows)})
-    size = best_batch(lambda size: scores(policy, rows, size), sizes, now)
-    agree(name, information_gain(policy, rows), scores(policy, rows, size))
+    size = best_batch(plain, sizes, now)
+    agree(name, gains, found[size])
     taken = in_turn(
         {
             "ours": lambda: information_gain(policy, rows),
-            "plain": lambda: scores(policy, rows, size),
+            "plain": lambda: plain(size),
         },
         options.rounds,
         now,
         warm=False,
     )
-    found = medians(taken)
+    median = medians(taken)
     print_figures(
         name,
         **lengths_of(policy, rows),
         rounds=options.rounds,
-        ours_samples_per_s=len(rows) / found["ours"],
-        plain_samples_per_s=len(rows) / found["plain"],
+        ours_samples_per_s=len(rows) / median["ours"],
+        plain_samples_per_s=len(rows) / median["plain"],
         plain_batch=f"{size} of {sizes}",
     )
     print_ratio(name, ratio(taken, "plain", "ours"))

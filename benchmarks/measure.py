@@ -4,6 +4,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -65,9 +66,11 @@ def ratio(taken: Mapping[str, Sequence[float]], slow: str, fast: str) -> float:
 
 
 def best_batch(run: Callable[[int], object], sizes: Sequence[int], now: Callable[[], float]) -> int:
-    """The batch size with which `run(size)` is fastest; the first call is repeated to warm up."""
-    run(sizes[0])
-    taken = {size: seconds(lambda size=size: run(size), now) for size in sizes}
+    """The batch size with which `run(size)` is fastest, each tried once, the smallest last.
+
+    Whatever a first call pays for, the caller has paid before.
+    """
+    taken = {size: seconds(partial(run, size), now) for size in sorted(sizes, reverse=True)}
     return min(taken, key=taken.__getitem__)
 
 
