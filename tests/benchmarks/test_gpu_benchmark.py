@@ -1,11 +1,18 @@
 """The GPU benchmark runs to its end on a CPU, at tiny shapes; no time is asserted."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import gpu_parts
 from benchmarks.bench_gpu import main
 from benchmarks.gpu_report import Figures, Report
+
+PROJECT = Path(__file__).parents[2]
 
 # peft asks transformers by a name that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -23,8 +30,17 @@ def test_all_parts_run_and_write_a_report(tmp_path, capsys):
     assert str(tmp_path) not in text
 
 
-def test_parts_can_be_chosen(tmp_path):
-    main(["--device", "cpu", "--tiny", "--only", "respond", "--output", str(tmp_path)])
+def test_one_part_runs_with_torch_and_transformers_alone(tmp_path):
+    """As on a GPU machine: nothing that orchestrates or stores is installed."""
+    absent = ("prefect", "duckdb", "pyarrow", "pydantic", "datasets", "typer", "torchattacks")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+        "from benchmarks import bench_attack, bench_score, bench_scaling\n"
+        "from benchmarks.bench_gpu import main\n"
+        f"main(['--device', 'cpu', '--tiny', '--only', 'respond', '--output', {str(tmp_path)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     text = (tmp_path / "gpu-cpu.md").read_text()
     assert "| tiny | respond |" in text and "| tiny | score |" not in text
 
@@ -33,6 +49,22 @@ def test_unknown_parts_are_refused(capsys):
     with pytest.raises(SystemExit):
         main(["--only", "scores"])
     assert "expected some of score, attack, respond, train" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_noted_and_the_rest_goes_on(tmp_path, monkeypatch):
+    made = gpu_parts.scoring
+
+    def scoring(policy, sizes, batch, turns=1):
+        def refuse():
+            raise torch.OutOfMemoryError
+
+        return made(policy, sizes, batch, turns) if batch == 1 else refuse
+
+    monkeypatch.setattr(gpu_parts, "scoring", scoring)
+    main(["--device", "cpu", "--tiny", "--only", "score", "--output", str(tmp_path)])
+    text = (tmp_path / "gpu-cpu.md").read_text()
+    assert "- tiny score: a batch of 2 does not fit" in text
+    assert "| tiny | score | sdpa | 1 |" in text and "| tiny | score | eager | 1 |" in text
 
 
 def report(**lines):
