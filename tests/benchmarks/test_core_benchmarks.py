@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from benchmarks import baselines, bench_attack, bench_scaling, bench_score, measure
+from benchmarks import baselines, bench_attack, bench_score, measure
 from benchmarks.models import QUARTER, TINY, describe, random_policy, words_tokenizer
 from benchmarks.rows import QUESTION_WORDS, RESPONSE_WORDS, made_rows
 from mbpo_core.models.preprocessing import to_unit
@@ -54,16 +54,6 @@ def test_bench_attack_runs(monkeypatch, capsys):
     expected = {f"{kind}_{way}" for kind in ("attack", "embedded_attack")
                 for way in ("script", "batched", "share_of_floor")}  # fmt: skip
     assert expected <= set(found) and all(value > 0 for value in found.values())
-
-
-def test_bench_scaling_runs(capsys):
-    bench_scaling.main(["--sizes", "1", "2", "--pack", "1", "--rounds", "1", "--steps", "1"])
-    found = ratios(capsys.readouterr().out)
-    assert set(found) == {"scaling_score_exponent", "scaling_attack_exponent"}
-
-
-def test_the_exponent_is_the_power_of_n():
-    assert bench_scaling.exponent({n: 3.0 * n**1.5 for n in (10, 20, 40, 80)}) == pytest.approx(1.5)
 
 
 def test_the_quarter_is_what_its_name_says():

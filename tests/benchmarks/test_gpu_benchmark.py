@@ -35,7 +35,7 @@ def test_one_part_runs_with_torch_and_transformers_alone(tmp_path):
     absent = ("prefect", "duckdb", "pyarrow", "pydantic", "datasets", "typer", "torchattacks")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
-        "from benchmarks import bench_attack, bench_score, bench_scaling\n"
+        "from benchmarks import bench_attack, bench_score\n"
         "from benchmarks.bench_gpu import main\n"
         f"main(['--device', 'cpu', '--tiny', '--only', 'respond', '--output', {str(tmp_path)!r}])"
     )
