@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     found.add_argument("--rounds", type=int, default=3)
     found.add_argument("--steps", type=int, default=1)
-    found.add_argument("--images", type=int, default=2, help="of the quarter-width model")
+    found.add_argument("--images", type=int, default=1, help="of the quarter-width model")
     found.add_argument("--embedded-images", type=int, default=16)
     found.add_argument("--embedded-steps", type=int, default=5)
     found.add_argument("--side", type=int, default=448, help="of an image, in pixels")
@@ -93,7 +93,7 @@ def compare(
     best = {}
     for way, attack in runs.items():
         run = partial(in_batches, attack, policy, rows, steps)
-        best[way] = best_batch(run, [1, len(rows)], now)
+        best[way] = best_batch(run, sorted({1, len(rows)}), now)
         ways[way] = partial(run, best[way])
     ways["forward"] = partial(forward, policy, rows, best["ours"])
     taken = in_turn(ways, rounds, now, warm=False)
