@@ -43,7 +43,7 @@ def _config(work: Work) -> HybridConfig:
             num_generations=work.generations,
             max_new_tokens=work.new_tokens,
             groups_per_step=size,
-            micro_batch_groups=size,
+            micro_batch_groups=1,  # a prompt and a pair differ too much in length to be padded
             lora=work.lora if work.tuning == "lora" else None,
             save_every=0,
             probe_every=0,
