@@ -14,10 +14,11 @@ from statistics import median
 
 import torch
 
+from benchmarks.measure import print_figures, print_ratio
 from benchmarks.pipeline_ingest import KINDS, Kind, measure_child, write_source
 from benchmarks.pipeline_run import INLINE_STEPS, bench_inline, bench_run
 from benchmarks.pipeline_select import time_select
-from benchmarks.timing import one_of, print_figures, print_ratio
+from benchmarks.timing import one_of
 from mbpo_core.config import parse_override
 from mbpo_core.recipes import configured
 

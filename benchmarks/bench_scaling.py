@@ -16,10 +16,11 @@ from statistics import median
 
 import torch
 
+from benchmarks.measure import print_figures, print_ratio
 from benchmarks.pipeline_ingest import recipe_for, write_source
 from benchmarks.pipeline_select import time_select
 from benchmarks.stages import run_inline
-from benchmarks.timing import exponent, one_of, print_figures, print_ratio, taken
+from benchmarks.timing import exponent, one_of, taken
 from mbpo_core.config import Recipe
 from mbpo_core.recipes import configured
 from mbpo_core.testbed.world import POOL_KINDS

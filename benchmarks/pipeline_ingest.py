@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks.measure import peak_memory_mib
 from benchmarks.stages import run_inline
-from benchmarks.timing import peak_mib, taken
+from benchmarks.timing import taken
 from mbpo_core.config import FileSource, IngestConfig, Recipe
 from mbpo_core.recipes import load_recipe
 
@@ -86,7 +87,7 @@ def main() -> None:
         made = run_inline(recipe_for(source), root, ["ingest"])
     print(json.dumps({
         "shards": len(made["ingest"].computed), "cpu_seconds": seconds.cpu,
-        "before_mib": before, "peak_mib": peak_mib(),
+        "before_mib": before, "peak_mib": peak_memory_mib(),
     }))  # fmt: skip
 
 

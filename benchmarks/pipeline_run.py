@@ -16,8 +16,9 @@ from typing import Any
 
 import benchmarks.stages
 import tasks.catalogue
+from benchmarks.measure import print_figures, print_ratio
 from benchmarks.stages import run_inline
-from benchmarks.timing import Interval, length, print_figures, print_ratio, taken, within
+from benchmarks.timing import Interval, length, taken, within
 from mbpo_core.config import Recipe
 from storage.refs import ArtifactRef
 from storage.runs import read_runs

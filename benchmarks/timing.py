@@ -1,9 +1,8 @@
-"""Seconds of two clocks, intervals of time, growth, and the lines that the benchmarks print."""
+"""Seconds of two clocks, intervals of time, and growth."""
 
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,17 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 Interval = tuple[float, float]
-
-
-def print_ratio(name: str, value: float) -> None:
-    """The line that other programs read."""
-    print(f"ratio {name} {value:.3f}", flush=True)
-
-
-def print_figures(name: str, **figures: float | int | str) -> None:
-    """One line: a name, then figures."""
-    shown = (f"{key}={f'{v:.4g}' if isinstance(v, float) else v}" for key, v in figures.items())
-    print(f"{name}: {' '.join(shown)}", flush=True)
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], str]:
@@ -55,11 +43,6 @@ def taken() -> Iterator[Taken]:
     finally:
         seconds.wall += time.perf_counter() - wall
         seconds.cpu += time.process_time() - cpu
-
-
-def peak_mib() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:

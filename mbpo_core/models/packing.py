@@ -46,6 +46,7 @@ def pack_rows(
     *,
     image_token_id: int,
     pad_id: int,
+    hidden_size: int,
 ) -> PackedRows:
     """Pack N rows; rows share tokens where their `images` are equal and they begin alike.
 
@@ -56,9 +57,10 @@ def pack_rows(
         images: names of the N images; rows with different names share nothing.
         image_token_id: id of an image token.
         pad_id: id of padding.
+        hidden_size: of the language model; decides how long sequences should be.
     """
     read = [[*p, *r[:-1]] for p, r in zip(prompts, responses, strict=True)]
-    sequences = _joined(list(_trees(read, images)))
+    sequences = _arranged(list(_trees(read, images)), hidden_size)
     paths = {row: (s, path) for s, seq in enumerate(sequences) for row, path in seq.paths.items()}
     keep = torch.zeros(len(sequences), max(len(s.ids) for s in sequences), dtype=torch.bool)
     wanted = []
@@ -159,19 +161,33 @@ def _common(one: list[int], other: list[int]) -> int:
     return min(len(one), len(other))
 
 
-def _joined(trees: list[_Sequence]) -> list[_Sequence]:
-    """Put short trees behind each other up to the length of the longest; lone rows stay alone."""
+def _arranged(trees: list[_Sequence], hidden_size: int) -> list[_Sequence]:
+    """Put trees behind each other, where that costs less than padding; lone rows stay alone."""
     if not any(tree.shared for tree in trees):
         return trees
-    limit = max(len(tree.ids) for tree in trees)
+    longest, total = max(len(tree.ids) for tree in trees), sum(len(tree.ids) for tree in trees)
+    limits = [longest, *range(2 * longest, min(total, TREE_TOKENS) + longest, longest)]
+    return min((_joined(trees, limit) for limit in limits), key=lambda s: _cost(s, hidden_size))
+
+
+def _cost(sequences: Sequence[_Sequence], hidden_size: int) -> int:
+    """Work of a layer, up to a factor: matrices on every place, attention on every pair of places.
+
+    A layer has about 12 hidden_size^2 weights; a pair of places costs 2 hidden_size products.
+    """
+    length = max(len(sequence.ids) for sequence in sequences)
+    return len(sequences) * length * (6 * hidden_size + length)
+
+
+def _joined(trees: Sequence[_Sequence], limit: int) -> list[_Sequence]:
+    """Copies of the trees, those together that fit into `limit` tokens."""
     sequences: list[_Sequence] = []
     for tree in sorted(trees, key=lambda tree: -len(tree.ids)):
         fitting = (s for s in sequences if len(s.ids) + len(tree.ids) <= limit)
         room = next(fitting, None)
         if room is None:
-            sequences.append(tree)
-        else:
-            room.extend(tree)
+            sequences.append(room := _Sequence())
+        room.extend(tree)
     return sequences
 
 

@@ -158,6 +158,7 @@ class QwenVL:
             [id(image) for image in images] if self._may_share() else range(len(rows)),
             image_token_id=self.image_token_id,
             pad_id=self.pad_id,
+            hidden_size=unwrapped(self.model).config.text_config.hidden_size,
         )
         logits = module(
             input_ids=packed.ids.to(self.device),
@@ -167,7 +168,9 @@ class QwenVL:
             use_cache=False,
             **self._vision_inputs(module, [images[row] for row in packed.image_rows]),
         ).logits
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if temperature != 1:  # a copy of the largest tensor there is
+            logits = logits / temperature
         targets = torch.tensor([token for ids in responses for token in ids], device=logits.device)
         logps = torch.log_softmax(logits, dim=-1)[packed.index.to(logits.device), targets]
         return list(logps.split([len(ids) for ids in responses]))

@@ -19,7 +19,7 @@ texts = st.lists(st.integers(1, 3), min_size=1, max_size=5)
 random_rows = st.lists(st.tuples(st.integers(0, 2), texts, texts), min_size=1, max_size=8)
 
 
-def packed(rows):
+def packed(rows, hidden_size=8):
     prompts = [[4, IMAGE, IMAGE, *text] for _, text, _ in rows]
     responses = [response for _, _, response in rows]
     positions = [
@@ -27,7 +27,13 @@ def packed(rows):
         for p, r, (image, _, _) in zip(prompts, responses, rows, strict=True)
     ]
     found = pack_rows(
-        prompts, responses, positions, [r[0] for r in rows], image_token_id=IMAGE, pad_id=PAD
+        prompts,
+        responses,
+        positions,
+        [row[0] for row in rows],
+        image_token_id=IMAGE,
+        pad_id=PAD,
+        hidden_size=hidden_size,
     )
     return prompts, responses, positions, found
 
@@ -89,6 +95,15 @@ def test_every_run_of_image_tokens_names_a_row_of_its_image(rows):
 def test_rows_without_anything_in_common_need_no_mask():
     _, _, _, found = packed([(0, [1], [1, 2]), (1, [1], [1]), (2, [1, 2, 3], [1])])
     assert found.visible is None and len(found.ids) == 3
+
+
+@pytest.mark.parametrize(("hidden_size", "sequences"), [(1000, 1), (1, 2)])
+def test_trees_of_unlike_length_are_joined_where_padding_costs_more(hidden_size, sequences):
+    """Matrices pay for every place, attention for the square of a sequence's length."""
+    rows = [
+        (image, [1], [word] * length) for image, length in ((0, 48), (1, 28)) for word in (1, 2)
+    ]
+    assert len(packed(rows, hidden_size)[-1].ids) == sequences
 
 
 def test_a_tree_that_grows_too_long_is_split(monkeypatch):

@@ -90,8 +90,8 @@ MUTANTS = (
         "temperature-not-scored-at",
         "log-probabilities are those of temperature 1 whatever was sampled at",
         _QWEN,
-        "torch.float32)) / temperature",
-        "torch.float32))",
+        "logits = logits / temperature",
+        "pass",
         _OF_FORWARD,
     ),
     Mutant(
