@@ -21,12 +21,19 @@ Score = tuple[Tensor, Tensor]
 
 
 def token_logps(
-    policy: QwenVL, rows: Sequence[PromptedResponse], images: Sequence[Tensor]
+    policy: QwenVL,
+    rows: Sequence[PromptedResponse],
+    images: Sequence[Tensor],
+    *,
+    all_logits: bool = False,
 ) -> list[Tensor]:
-    """Log-probability of each response token by one forward pass of the transformers model."""
+    """Log-probability of each response token by one forward pass of the transformers model.
+
+    `all_logits`: logits at every position, as the forward gives them if nobody says otherwise.
+    """
     inputs = model_inputs(policy, rows, images)
     width = inputs["input_ids"].shape[1]
-    keep = width - min(len(row.prompt) for row in rows) + 1
+    keep = width if all_logits else width - min(len(row.prompt) for row in rows) + 1
     logits = policy.model(**inputs, logits_to_keep=keep, use_cache=False).logits
     found = []
     for row, own in zip(rows, logits, strict=True):
@@ -75,24 +82,31 @@ def batches(rows: Sequence[PromptedResponse], size: int) -> Iterator[list[int]]:
 
 
 def logp_of(
-    policy: QwenVL, rows: Sequence[PromptedResponse]
+    policy: QwenVL, rows: Sequence[PromptedResponse], *, all_logits: bool = False
 ) -> Callable[[Sequence[Tensor]], Tensor]:
     """lp(y | q, v_i) as a function of the images, `[B]`, by the transformers forward."""
 
     def logp(images: Sequence[Tensor]) -> Tensor:
-        return torch.stack([values.sum() for values in token_logps(policy, rows, images)])
+        found = token_logps(policy, rows, images, all_logits=all_logits)
+        return torch.stack([values.sum() for values in found])
 
     return logp
 
 
 def frozen_pgd(
-    policy: QwenVL, rows: Sequence[PromptedResponse], steps: int, size: float, radius: float
+    policy: QwenVL,
+    rows: Sequence[PromptedResponse],
+    steps: int,
+    size: float,
+    radius: float,
+    *,
+    all_logits: bool = False,
 ) -> list[Tensor]:
     """The attack as one would write it with care: frozen parameters, one batch, input gradients.
 
     Images in [0, 1]; parameters must need no gradient.
     """
-    logp = logp_of(policy, rows)
+    logp = logp_of(policy, rows, all_logits=all_logits)
     clean = [to_unit(row.image).to(policy.device) for row in rows]
     points = list(clean)
     for _ in range(steps):

@@ -52,7 +52,7 @@ def test_bench_attack_runs(monkeypatch, capsys):
     bench_attack.main([*smallest(monkeypatch, bench_attack), "--embedded-steps", "2"])
     found = ratios(capsys.readouterr().out)
     expected = {f"{kind}_{way}" for kind in ("attack", "embedded_attack")
-                for way in ("script", "batched", "share_of_floor")}  # fmt: skip
+                for way in ("script", "batched", "careful", "share_of_floor")}  # fmt: skip
     assert expected <= set(found) and all(value > 0 for value in found.values())
 
 
@@ -87,6 +87,7 @@ def test_every_way_of_attack_goes_the_same_way(policy, rows):
     """One step of each from the same image; a sign may differ where the gradient is nearly 0."""
     one = {
         "ours": bench_attack.ours, "script": bench_attack.script, "batched": bench_attack.batched,
+        "careful": bench_attack.careful,
     }  # fmt: skip
     pytest.importorskip("torchattacks")
     one["torchattacks"] = bench_attack.library
