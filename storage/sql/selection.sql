@@ -1,12 +1,15 @@
 -- Random pre-selection of open-ended samples, then top k by score: one row for every input row.
 --
--- Reads   scored(sample_id VARCHAR, closed BOOLEAN, iig_mean FLOAT|DOUBLE, iig_sum FLOAT|DOUBLE)
+-- Reads   scored(position BIGINT, sample_id VARCHAR, closed BOOLEAN, iig_mean FLOAT|DOUBLE,
+--         iig_sum FLOAT|DOUBLE); no two rows have the same position
 -- Takes   $seed, $presample (NULL = all), $k, $key ('iig_mean' or 'iig_sum')
--- Gives   sample_id, rank, chosen, reason, in no order
+-- Gives   position, sample_id, rank, chosen, reason, in no order
 --
--- Only what is drawn is sorted, and no wide row is: at a million rows that is half of the time.
+-- Only what is drawn is sorted, and no wide row is: at a million rows that is half of the time. Rows
+-- are joined by position: an id has 64 characters.
 WITH keyed AS (
     SELECT
+        position,
         sample_id,
         closed,
         CASE $key
@@ -17,33 +20,34 @@ WITH keyed AS (
     FROM scored
 ),
 drawn AS (
-    SELECT sample_id
+    SELECT position
     FROM keyed
     WHERE NOT closed AND $presample IS NOT NULL
     ORDER BY sha256(CAST($seed AS VARCHAR) || ':' || sample_id), sample_id
     LIMIT coalesce(CAST($presample AS BIGINT), 0)
 ),
 presampled AS (
-    SELECT keyed.sample_id, score
+    SELECT position, sample_id, score
     FROM keyed
-    WHERE NOT closed AND ($presample IS NULL OR sample_id IN (SELECT sample_id FROM drawn))
+    WHERE NOT closed AND ($presample IS NULL OR position IN (SELECT position FROM drawn))
 ),
 ranked AS (
     SELECT
-        sample_id,
+        position,
         CASE WHEN isfinite(score) THEN
             row_number() OVER (ORDER BY isfinite(score) DESC NULLS LAST, score DESC, sample_id)
         END AS rank
     FROM presampled
 )
 SELECT
+    position,
     sample_id,
     rank,
     rank IS NOT NULL AND rank <= CAST($k AS BIGINT) AS chosen,
     CASE
         WHEN closed THEN 'closed_ended'
-        WHEN ranked.sample_id IS NULL THEN 'not_presampled'
+        WHEN ranked.position IS NULL THEN 'not_presampled'
         WHEN rank IS NULL THEN 'no_score'
         WHEN rank > CAST($k AS BIGINT) THEN 'below_top_k'
     END AS reason
-FROM keyed LEFT JOIN ranked USING (sample_id)
+FROM keyed LEFT JOIN ranked USING (position)

@@ -3,11 +3,11 @@
 -- Reads   scored (as selection.sql does, with `position`), selected (what selection.sql gives)
 -- Takes   $key
 SELECT
-    sample_id,
+    scored.sample_id,
     chosen,
     CAST(rank AS INTEGER) AS rank,
     $key AS key,
     CASE $key WHEN 'iig_mean' THEN iig_mean ELSE iig_sum END AS value,
     reason
-FROM scored JOIN selected USING (sample_id)
+FROM scored JOIN selected USING (position)
 ORDER BY position

@@ -19,6 +19,7 @@ def by_sql(rows, *, seed, presample, k, key, dtype=None):
     dtype = dtype or pa.float64()
     scored = pa.table(
         {
+            "position": pa.array(range(len(rows)), pa.int64()),
             "sample_id": pa.array([r.sample_id for r in rows], pa.string()),
             "closed": pa.array([r.closed for r in rows], pa.bool_()),
             "iig_mean": pa.array([r.iig_mean for r in rows], dtype),
@@ -30,7 +31,9 @@ def by_sql(rows, *, seed, presample, k, key, dtype=None):
         found = connection.execute(
             SQL, {"seed": seed, "presample": presample, "k": k, "key": key}
         ).fetchall()
-    return {Selection(i, rank, chosen, reason) for i, rank, chosen, reason in found}
+    assert sorted(position for position, *_ in found) == list(range(len(rows)))
+    assert all(rows[position].sample_id == sample for position, sample, *_ in found)
+    return {Selection(*row) for _, *row in found}
 
 
 SCORES = st.one_of(
