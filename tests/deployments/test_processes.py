@@ -71,6 +71,7 @@ def test_a_child_that_dies_shows_the_end_of_its_log(home: Home) -> None:
     child.process.wait(timeout=20)
     with pytest.raises(ChildDied, match="No module named no_such_module_at_all"):
         child.require_alive()
+    stop([child.process])
 
 
 def test_a_guarded_child_ends_with_its_starter(home: Home) -> None:
