@@ -7,7 +7,7 @@ import socket
 import psutil
 import pytest
 
-from deployments.processes import leftovers, recall
+from deployments.processes import leftovers, recall, stop
 from deployments.zombies import automation
 from tests.deployments.toy.pipeline import DEPLOYMENTS
 from tests.servers import Place, shell, wait_until
@@ -175,6 +175,7 @@ def test_a_process_worker_runs_a_pool_deployment(standing: Place, tmp_path) -> N
         watch = ("mbpo/mine-pool", "--watch", "--watch-timeout", "120")
         status, output = standing.prefect("deployment", "run", *watch)
     finally:
-        worker.terminate()
+        # Prefect's worker does not always heed the first signal.
+        stop([psutil.Process(worker.pid)])
         worker.wait(timeout=30)
     assert status == 0, output
