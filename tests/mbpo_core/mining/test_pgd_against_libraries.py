@@ -18,7 +18,9 @@ with warnings.catch_warnings():
     # foolbox imports names from where scipy no longer wants them.
     warnings.filterwarnings("ignore", ".*scipy.*namespace is deprecated", DeprecationWarning)
     foolbox = pytest.importorskip(
-        "foolbox", reason="foolbox is a test dependency: pip install -e '.[test]'"
+        "foolbox",
+        reason="foolbox is a test dependency (pip install -e '.[test]') and needs a git command",
+        exc_type=ImportError,
     )
 torchattacks = pytest.importorskip(
     "torchattacks",
