@@ -79,8 +79,9 @@ class ImageEncoder:
     def _blanks(self, model: QwenModel, images: dict[int, Tensor]) -> dict[int, Tensor]:
         if not images:
             return {}
-        if self._blank_is_one_vector is None:
-            self._blank_is_one_vector = self._compare(model, next(iter(images.values())))
+        largest = max(images.values(), key=self._tokens)
+        if self._blank_is_one_vector is None and self._tokens(largest) > 1:
+            self._blank_is_one_vector = self._compare(model, largest)
         if not self._blank_is_one_vector:
             return self._seen(model, images)
         vector = self._blank_vector(model)

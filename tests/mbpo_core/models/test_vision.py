@@ -72,6 +72,13 @@ def test_a_tower_that_knows_places_encodes_blank_images_in_full(tiny_policy, pat
     assert "every blank image is encoded in full" in caplog.text
 
 
+def test_a_blank_image_of_one_token_decides_nothing(tiny_policy, patches):
+    tiny_policy.encode_images([black(28, 28)])
+    assert patches == [4]
+    tiny_policy.encode_images([black(28, 28), black(140, 252)])
+    assert patches == [4, 180, 4, 4]
+
+
 def test_gradients_of_the_tower_from_a_blank_image(tiny_policy):
     parameters = list(unwrapped(tiny_policy.model).model.visual.parameters())
 
