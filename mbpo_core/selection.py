@@ -63,8 +63,8 @@ def select(
     *,
     seed: int,
     presample: int | None,
-    k: int,
-    key: SelectionKey = "iig_mean",
+    k: int | None,
+    key: SelectionKey | None = "iig_mean",
 ) -> list[Selection]:
     """Choose samples for mining (paper App. A.1).
 
@@ -75,8 +75,9 @@ def select(
         rows: all samples, in any order.
         seed: draws the pre-selection.
         presample: how many are drawn (unknown in the paper); None = all.
-        k: how many are chosen (unknown in the paper).
-        key: mean per token (default, assumed) or sum, which favours long responses.
+        k: how many are chosen (unknown in the paper); None = all that are ranked.
+        key: mean per token (default, assumed) or sum, which favours long responses; None = ranked
+            in `sample_order`, scored or not.
 
     Returns:
         One row for every input row, in the order of the input.
@@ -89,12 +90,19 @@ def select(
         (row.sample_id for row in rows if not row.closed),
         key=lambda sample_id: (sample_order(seed, sample_id), sample_id),
     )[:presample]
-    scores = {row.sample_id: getattr(row, key) for row in rows}
-    scored = [i for i in drawn if scores[i] is not None and math.isfinite(scores[i])]
-    ranked = sorted(scored, key=lambda sample_id: (-scores[sample_id], sample_id))
+    ranked = drawn
+    if key is not None:
+        ranked = _by_score(drawn, {row.sample_id: getattr(row, key) for row in rows})
     ranks = {sample_id: rank for rank, sample_id in enumerate(ranked, start=1)}
     presampled = set(drawn)
-    return [_selection(row, row.sample_id in presampled, ranks, k) for row in rows]
+    most = len(rows) if k is None else k
+    return [_selection(row, row.sample_id in presampled, ranks, most) for row in rows]
+
+
+def _by_score(drawn: Sequence[str], scores: dict[str, float | None]) -> list[str]:
+    """Order what has a finite score, largest first, equal scores by id."""
+    finite = {i: s for i in drawn if (s := scores[i]) is not None and math.isfinite(s)}
+    return sorted(finite, key=lambda sample_id: (-finite[sample_id], sample_id))
 
 
 def _selection(row: Scored, presampled: bool, ranks: dict[str, int], k: int) -> Selection:
@@ -111,10 +119,10 @@ def _selection(row: Scored, presampled: bool, ranks: dict[str, int], k: int) -> 
     return Selection(row.sample_id, rank, reason is None, reason)
 
 
-def _check(rows: Sequence[Scored], presample: int | None, k: int, key: str) -> None:
-    if key not in get_args(SelectionKey):
-        raise ValueError(f"key must be one of {get_args(SelectionKey)}, got {key!r}")
-    if k < 0 or (presample is not None and presample < 0):
+def _check(rows: Sequence[Scored], presample: int | None, k: int | None, key: str | None) -> None:
+    if key is not None and key not in get_args(SelectionKey):
+        raise ValueError(f"key must be one of {get_args(SelectionKey)} or None, got {key!r}")
+    if any(size is not None and size < 0 for size in (k, presample)):
         raise ValueError(f"k and presample must not be negative, got {k} and {presample}")
     seen: set[str] = set()
     for row in rows:

@@ -11,7 +11,13 @@ QUERIES = ("selection", "selection_table")
 
 
 def selection_table(
-    samples: pa.Table, scores: pa.Table, *, seed: int, presample: int | None, k: int, key: str
+    samples: pa.Table,
+    scores: pa.Table,
+    *,
+    seed: int,
+    presample: int | None,
+    k: int | None,
+    key: str | None,
 ) -> pa.Table:
     """Return sample_id, chosen, rank, key, value, reason: one row a sample, in their order.
 

@@ -73,6 +73,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     inputs = ("ingest", "pair", "train")
+    seeded = False
     tables = (METRICS, PREDICTIONS)
     finishing = True
     counted = "predictions"

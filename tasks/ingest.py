@@ -54,6 +54,7 @@ class Ingest(Stage):
 
     name = "ingest"
     tables = (SAMPLES,)
+    seeded = False
     libraries = ("transformers", "pillow", "pyarrow")
 
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:

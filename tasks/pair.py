@@ -1,4 +1,4 @@
-"""pair -> groups: chosen and rejected responses under the clean image, and online prompts."""
+"""pair -> groups: each prompt with all its candidates, and online prompts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ GROUPS = TableSpec(
             ("group_id", pa.string()),
             ("stream", pa.string()),
             ("sample_id", pa.string()),
+            ("source", pa.string()),
             ("image_id", pa.string()),
             ("question", pa.string()),
             ("candidates", pa.list_(CANDIDATE)),
+            ("difficulty", pa.float64()),
             ("closed_kind", pa.string()),
             ("closed_answer", pa.string()),
             ("options", OPTIONS),
@@ -40,13 +42,17 @@ GROUPS = TableSpec(
         ]
     ),
 )
+Row = dict[str, Any]
 
 
 class Pair(Stage):
-    """Groups of both streams; what makes no group says why."""
+    """Groups of both streams; what makes no group says why.
+
+    A group has every candidate that miner and responses give; an objective takes those it reads.
+    """
 
     name = "pair"
-    inputs = ("ingest", "respond")
+    inputs = ("ingest", "score", "mine", "respond")
     tables = (GROUPS,)
     libraries = ("pyarrow",)
 
@@ -55,58 +61,120 @@ class Pair(Stage):
         return 1
 
     def run(self, job: Job, shard: int) -> ShardRows:
-        """Join responses with their samples."""
+        """Join responses and negatives with their samples."""
         samples = {row["sample_id"]: row for row in _samples(job)}
-        responses = read(
-            job.store, job.inputs["respond"], "responses",
-            ["sample_id", "negative_id", "text", "token_ids", "reason"],
-        )  # fmt: skip
-        offline = [_offline(samples[row["sample_id"]], row) for row in responses]
-        closed = [row for row in samples.values() if row["closed_kind"] is not None]
+        columns = ["sample_id", "negative_id", "reason"]
+        negatives = read(job.store, job.inputs["mine"], "negatives", columns)
+        responses = _responses(job, negatives)
+        if job.recipe.pair.rejected == "shuffled":
+            _shuffle(responses, samples, job.recipe.seed)
+        difficulty = _difficulty(job)
+        images = {row["sample_id"]: row for row in negatives}
+        makes_images = job.recipe.mine.makes_images
+        offline = [
+            _offline(
+                samples[row["sample_id"]],
+                row,
+                images[row["sample_id"]] if makes_images else None,
+                difficulty.get(row["sample_id"]),
+            )
+            for row in responses
+        ]
+        closed = [row for row in samples.values()
+                  if row["closed_kind"] is not None and row["sample_id"] not in images]  # fmt: skip
         return ShardRows({"groups": offline + _online(job, closed)})
 
     def coverage(self, job: Job) -> list[Coverage]:
-        """Every response and every closed-ended sample has one row."""
-        responses = read(job.store, job.inputs["respond"], "responses", ["sample_id"])
+        """Every mined and every closed-ended sample has a row."""
+        mined = read(job.store, job.inputs["mine"], "negatives", ["sample_id"])
         closed = [row["sample_id"] for row in _samples(job) if row["closed_kind"] is not None]
-        ids = [row["sample_id"] for row in responses] + closed
-        return [Coverage("groups", "sample_id", ids, unique=True)]
+        ids = {row["sample_id"] for row in mined} | set(closed)
+        return [
+            Coverage("groups", "sample_id", sorted(ids)),
+            Coverage("groups", "group_id", [], unique=True),
+        ]
 
 
-def _samples(job: Job) -> list[dict[str, Any]]:
+def _samples(job: Job) -> list[Row]:
     columns = ["sample_id", "image_id", "question", "response", "closed_kind", "closed_answer",
                "options", "reason"]  # fmt: skip
     rows = read(job.store, job.inputs["ingest"], "samples", columns)
     return [row for row in rows if row["reason"] is None]
 
 
-def _group(sample: dict[str, Any], stream: str, reason: str | None) -> dict[str, Any]:
+def _responses(job: Job, negatives: list[Row]) -> list[Row]:
+    """Return one row per pair to make; without a source, one per sample that has no response."""
+    columns = ["sample_id", "source", "negative_id", "text", "token_ids", "reason"]
+    if job.recipe.respond.sources:
+        return read(job.store, job.inputs["respond"], "responses", columns)
+    nothing = dict.fromkeys(columns)
+    return [nothing | {"sample_id": row["sample_id"]} for row in negatives]
+
+
+def _shuffle(responses: list[Row], samples: dict[str, Row], seed: int) -> None:
+    """Give each pair the text of the next one, in an order drawn by the seed.
+
+    A text that equals the chosen response there makes no pair.
+    """
+    usable = [row for row in responses if row["reason"] is None]
+    usable.sort(key=lambda row: sample_order(seed, row["sample_id"] + row["source"]))
+    taken = ("text", "token_ids", "negative_id")
+    texts = [{name: row[name] for name in taken} for row in usable]
+    for row, other in zip(usable, texts[1:] + texts[:1], strict=True):
+        row |= other
+        if row["text"] == samples[row["sample_id"]]["response"]:
+            row["reason"] = "equal_to_chosen"
+
+
+def _difficulty(job: Job) -> dict[str, float | None]:
+    """Return the answer entropy of each sample, where it was scored."""
+    if "answer_entropy" not in job.recipe.score.signals:
+        return {}
+    rows = read(job.store, job.inputs["score"], "entropies", ["sample_id", "entropy_mean"])
+    return {row["sample_id"]: row["entropy_mean"] for row in rows}
+
+
+def _group(sample: Row, stream: str, source: str | None, reason: str | None) -> Row:
     """Return a row without candidates."""
-    name = hashlib.sha256(f"{stream}:{sample['sample_id']}".encode()).hexdigest()[:24]
+    name = ":".join(part for part in (stream, source, sample["sample_id"]) if part)
     kept = {k: sample[k] for k in ("sample_id", "image_id", "question", "closed_kind",
                                    "closed_answer", "options")}  # fmt: skip
-    return kept | {"group_id": name, "stream": stream, "candidates": [], "reason": reason}
+    return kept | {
+        "group_id": hashlib.sha256(name.encode()).hexdigest()[:24],
+        "stream": stream,
+        "source": source,
+        "candidates": [],
+        "reason": reason,
+    }
 
 
-def _offline(sample: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
-    """Return a pair: both are scored under the clean image, whatever image they came from."""
-    group = _group(sample, "offline", response["reason"])
-    if response["reason"] is None:
-        under = {"image_id": sample["image_id"]}
-        group["candidates"] = [
-            {"role": "chosen", "text": sample["response"]} | under,
+def _offline(sample: Row, response: Row, negative: Row | None, difficulty: float | None) -> Row:
+    """Return a group: texts are scored under the clean image, whatever image they came from."""
+    reason = response["reason"]
+    if reason is None and negative is not None and negative["reason"] is not None:
+        reason = f"no_negative:{negative['reason']}"
+    group = _group(sample, "offline", response["source"], reason) | {"difficulty": difficulty}
+    if reason is not None:
+        return group
+    chosen = {"role": "chosen", "text": sample["response"], "image_id": sample["image_id"]}
+    group["candidates"] = [chosen]
+    if response["source"] is not None:
+        group["candidates"].append(
             {
                 "role": "rejected",
                 "text": response["text"],
                 "token_ids": response["token_ids"],
+                "image_id": sample["image_id"],
                 "generated_from": response["negative_id"],
             }
-            | under,
-        ]
+        )
+    if negative is not None:
+        image = {"role": "rejected_image", "image_id": negative["negative_id"]}
+        group["candidates"].append(chosen | image)
     return group
 
 
-def _online(job: Job, closed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _online(job: Job, closed: list[Row]) -> list[Row]:
     config = job.recipe.pair
     order = sorted(closed, key=lambda row: sample_order(job.recipe.seed, row["sample_id"]))
     held_out = {row["sample_id"] for row in order[: config.held_out]}
@@ -117,4 +185,4 @@ def _online(job: Job, closed: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in closed
         if row["sample_id"] not in online
     }
-    return [_group(row, "online", reasons.get(row["sample_id"])) for row in closed]
+    return [_group(row, "online", None, reasons.get(row["sample_id"])) for row in closed]

@@ -42,18 +42,19 @@ def run_rows(
     run: Callable[[list[PromptedResponse]], list[Row]],
     *,
     by_image: bool = False,
+    extra: int = 0,
 ) -> tuple[list[Row], int]:
     """Run what can be run in packs; return one row an id, in order, and how many packs split.
 
     Rows that are a reason pass through as `{"sample_id": ..., "reason": ...}`. `by_image` puts rows
     of one image next to each other, and images of one size: what a prompt has in common is then
-    computed once.
+    computed once. `extra` tokens a row are planned for, as where it is answered.
     """
     listed = list(rows)
     ready = [row for _, row in listed if not isinstance(row, str)]
     found, splits = run_packs(
         ready,
-        [len(row.prompt) + len(row.response) for row in ready],
+        [len(row.prompt) + len(row.response) + extra for row in ready],
         budget,
         run,
         lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},

@@ -1,16 +1,21 @@
-"""respond -> responses: what the model says when the picture is attacked (eq. 6)."""
+"""respond -> responses: rejected responses, one for each selected sample and source."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from mbpo_core.config import Model, Recipe, RespondConfig
+from mbpo_core.config import Model, Recipe
+from mbpo_core.given_responses import given_rejected
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.responses import RefusalRules, RejectedResponse, RespondRow, sample_rejected
+from mbpo_core.seeds import seed_for
 from storage.store import Coverage
 from storage.tables import TableSpec
+from tasks.injectors import make_injector
 from tasks.models import open_policy
 from tasks.packs import run_packs
 from tasks.queries import COLUMNS, prompted
@@ -23,6 +28,7 @@ RESPONSES = TableSpec(
     pa.schema(
         [
             ("sample_id", pa.string()),
+            ("source", pa.string()),
             ("negative_id", pa.string()),
             ("text", pa.string()),
             ("token_ids", pa.list_(pa.int32())),
@@ -37,89 +43,152 @@ RESPONSES = TableSpec(
         ]
     ),
 )
+Row = dict[str, Any]
+Answer = Callable[[list[RespondRow]], list[RejectedResponse]]
 
 
 class Respond(Stage):
-    """Sample a rejected response on every re-read negative image."""
+    """Rejected responses: sampled (eq. 6), a data set's own, or right ones made wrong."""
 
     name = "respond"
     inputs = ("ingest", "mine")
     tables = (RESPONSES,)
 
     def models(self, recipe: Recipe) -> dict[str, Model]:
-        """Return the policy: the rejected response is its own."""
-        return {"policy": recipe.policy}
+        """Return the policy: it samples, and measures what is given."""
+        return {"policy": recipe.policy} if recipe.respond.sources else {}
 
     def shards(self, job: Job) -> int:
-        """Return one shard for every `shard_rows` negatives."""
+        """Return one shard for every `shard_rows` selected samples."""
         return len(slices(len(_negatives(job)), job.recipe.respond.shard_rows))
 
     def run(self, job: Job, shard: int) -> ShardRows:
-        """Answer one run of negatives."""
+        """Answer for one run of selected samples, source after source."""
         config = job.recipe.respond
         negatives = chunk(_negatives(job), config.shard_rows, shard)
-        found = {row["sample_id"]: row["negative_id"] for row in negatives if not row["reason"]}
-        samples = fetch(job.store, job.inputs["ingest"], "samples", found, COLUMNS)
-        images = fetch(job.store, job.inputs["mine"], "negatives", found, ["image"])
+        if not config.sources:
+            return ShardRows({"responses": []})
+        names = [row["sample_id"] for row in negatives]
+        columns = (*COLUMNS, "rejected")
+        samples = fetch(job.store, job.inputs["ingest"], "samples", names, columns)
+        mined = [row["sample_id"] for row in negatives if not row["reason"]]
+        images = fetch(job.store, job.inputs["mine"], "negatives", mined, ["image"])
         policy = open_policy(job.recipe.policy, job.device)
-        rows = [_row_of(policy, samples[name], images[name]) for name in found]
-        rules = RefusalRules(min_mean_logp=config.min_mean_logp)
-        made, splits = run_packs(
-            rows,
-            [len(row.prompt) + config.max_new_tokens for row in rows],
-            config.batch_tokens,
-            lambda pack: _respond(policy, pack, rules, config, job.recipe.seed),
-            lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},
-        )
-        by_id = {row["sample_id"]: row for row in made}
-        responses = [
-            by_id[row["sample_id"]] | {"negative_id": row["negative_id"]}
-            if row["sample_id"] in by_id
-            else {"sample_id": row["sample_id"], "reason": f"no_negative:{row['reason']}"}
-            for row in negatives
-        ]
+        responses, splits = [], 0
+        for source in config.sources:
+            found, split = _from(source, job, policy, negatives, samples, images)
+            responses += found
+            splits += split
         return ShardRows({"responses": responses}, facts={"packs_split": splits})
 
     def coverage(self, job: Job) -> list[Coverage]:
-        """Every negative, refused ones too, has one row."""
-        ids = [row["sample_id"] for row in _negatives(job)]
-        return [Coverage("responses", "sample_id", ids, unique=True)]
+        """Every selected sample has a row of each source, refused ones too."""
+        if not job.recipe.respond.sources:
+            return []
+        return [Coverage("responses", "sample_id", [r["sample_id"] for r in _negatives(job)])]
 
 
-def _negatives(job: Job) -> list[dict[str, Any]]:
+def _negatives(job: Job) -> list[Row]:
     columns = ["sample_id", "negative_id", "reason"]
     return read(job.store, job.inputs["mine"], "negatives", columns)
 
 
-def _row_of(policy: QwenVL, sample: dict[str, Any], negative: dict[str, Any]) -> RespondRow:
+def _from(
+    source: str, job: Job, policy: QwenVL, negatives: list[Row], samples: dict[str, Row],
+    images: dict[str, Row],
+) -> tuple[list[Row], int]:  # fmt: skip
+    """Return one row per sample, and how many packs had to be split."""
+    ready: list[RespondRow] = []
+    rows: dict[str, Row] = {}
+    for negative in negatives:
+        name = negative["sample_id"]
+        row = _row_of(source, policy, samples[name], negative, images)
+        if isinstance(row, str):
+            rows[name] = {"sample_id": name, "reason": row}
+        else:
+            ready.append(row)
+    config = job.recipe.respond
+    made, splits = run_packs(
+        ready,
+        [len(row.prompt) + config.max_new_tokens for row in ready],
+        config.batch_tokens,
+        lambda pack: [_stored(row, source) for row in _answers(source, job, policy, samples)(pack)],
+        lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},
+    )
+    rows |= {row["sample_id"]: row for row in made}
+    for negative in negatives:
+        row = rows[negative["sample_id"]]
+        row["source"] = source
+        row["negative_id"] = negative["negative_id"] if source == "negative" else None
+    return [rows[negative["sample_id"]] for negative in negatives], splits
+
+
+def _row_of(
+    source: str, policy: QwenVL, sample: Row, negative: Row, images: dict[str, Row]
+) -> RespondRow | str:
+    """Return what a response is made for, or why there can be none."""
+    if source == "negative" and negative["reason"]:
+        return f"no_negative:{negative['reason']}"
+    if source == "dataset" and sample["rejected"] is None:
+        return "no_rejected_text"
     row = prompted(policy, sample, None)
     if isinstance(row, str):
-        raise ValueError(f"sample {sample['sample_id']} was mined but is {row}")
-    return RespondRow(
-        row.sample_id, row.prompt, sample["response"], row.image, pixels(negative["image"])
-    )
+        return row
+    under = pixels(images[row.sample_id]["image"]) if source == "negative" else row.image
+    return RespondRow(row.sample_id, row.prompt, sample["response"], row.image, under)
 
 
-def _respond(
-    policy: QwenVL, pack: list[RespondRow], rules: RefusalRules, config: RespondConfig, seed: int
-) -> list[dict[str, Any]]:
-    drawn = sample_rejected(
-        policy,
-        pack,
-        rules,
-        run_seed=seed,
-        attempts=config.attempts,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_new_tokens=config.max_new_tokens,
-    )
-    return [_row(response) for response in drawn]
+def _answers(source: str, job: Job, policy: QwenVL, samples: dict[str, Row]) -> Answer:
+    """Return how a pack is answered."""
+    config, seed = job.recipe.respond, job.recipe.seed
+    if source in ("negative", "clean"):
+        return partial(
+            sample_rejected,
+            policy,
+            rules=RefusalRules(min_mean_logp=config.min_mean_logp),
+            run_seed=seed,
+            attempts=config.attempts,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            max_new_tokens=config.max_new_tokens,
+            purpose="respond" if source == "negative" else "respond clean",
+        )
+    if source == "dataset":
+        return lambda pack: given_rejected(
+            policy, pack, [samples[row.sample_id]["rejected"] for row in pack]
+        )
+    return lambda pack: _injected(job, policy, pack, samples)
 
 
-def _row(response: RejectedResponse) -> dict[str, Any]:
+def _injected(
+    job: Job, policy: QwenVL, pack: list[RespondRow], samples: dict[str, Row]
+) -> list[RejectedResponse]:
+    """Put an error into each chosen response; what has none that could be put in says so."""
+    inject = make_injector(job.recipe.respond.injector)
+    texts = {
+        row.sample_id: inject(
+            samples[row.sample_id]["question"],
+            row.chosen,
+            seed_for(job.recipe.seed, row.sample_id, "inject"),
+        )
+        for row in pack
+    }
+    changed = [row for row in pack if texts[row.sample_id] is not None]
+    given = given_rejected(policy, changed, [texts[row.sample_id] or "" for row in changed])
+    found = {response.sample_id: response for response in given}
+    nothing = partial(RejectedResponse, text="", ids=[], finished=True, attempt=0,
+                      reason="nothing_to_change", refused=[], clean_token_logps=[],
+                      negative_token_logps=[], blank_token_logps=[])  # fmt: skip
+    return [found.get(row.sample_id) or nothing(row.sample_id) for row in pack]
+
+
+def _stored(response: RejectedResponse, source: str) -> Row:
     row = dict(vars(response))
-    row["token_ids"] = row.pop("ids")
+    ids = row.pop("ids")
+    row["token_ids"] = ids if source in ("negative", "clean") else None  # else it is the text's
     row["refused_attempts"] = row.pop("refused")
+    if source != "negative":
+        row["negative_token_logps"] = None
     clean, blank = response.clean_token_logps, response.blank_token_logps
     row["iig_mean"] = (sum(clean) - sum(blank)) / len(clean) if clean else None
     return row

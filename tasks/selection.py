@@ -31,6 +31,7 @@ class Select(Stage):
     name = "select"
     inputs = ("ingest", "score")
     tables = (SELECTION,)
+    seeded = False
     libraries = ("pyarrow", "duckdb")
     queries = QUERIES
 
@@ -44,7 +45,7 @@ class Select(Stage):
         columns = ["sample_id", "iig_mean", "iig_sum"]
         scores = job.store.table(job.inputs["score"], "scores", columns)
         rows = selection_table(
-            _samples(job), scores,
+            _samples(job, everything=config.pool == "all"), scores,
             seed=config.seed, presample=config.presample, k=config.k, key=config.key,
         )  # fmt: skip
         return ShardRows({"selection": rows})
@@ -55,8 +56,8 @@ class Select(Stage):
         return [Coverage("selection", "sample_id", scored, unique=True)]
 
 
-def _samples(job: Job) -> pa.Table:
-    """Return whether each sample is closed-ended, in their order; unreadable ones have no score."""
+def _samples(job: Job, *, everything: bool) -> pa.Table:
+    """Return whether each sample is left to the online set; unreadable ones have no score."""
     samples = job.store.table(job.inputs["ingest"], "samples", ["sample_id", "closed_kind"])
-    closed = pc.is_valid(samples["closed_kind"])
+    closed = pc.and_(pc.is_valid(samples["closed_kind"]), not everything)
     return pa.table({"sample_id": samples["sample_id"], "closed": closed})

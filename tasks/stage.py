@@ -72,13 +72,15 @@ class Stage(ABC):
     """Runs alone: the workers, and the models that they hold, are gone before."""
     counted: ClassVar[str | None] = None
     """The table whose rows tell how much work was done; default: the first."""
+    seeded: ClassVar[bool] = True
+    """The run's seed changes its rows."""
     finishing: ClassVar[bool] = False
     """One more shard, made by `finish` when all others are there."""
 
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the part of the recipe that this stage depends on."""
-        own = getattr(recipe, self.name).model_dump(mode="json")
-        return {"seed": recipe.seed, self.name: own}
+        seed = {"seed": recipe.seed} if self.seeded else {}
+        return seed | {self.name: getattr(recipe, self.name).model_dump(mode="json")}
 
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the models that the stage runs, by role."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mbpo_core.mining.pgd import PGD, LogProbability, PGDResult, pgd
 from mbpo_core.mining.png import decode_png, encode_png
-from mbpo_core.mining.protocol import OK, MinedImage, recovered_share
+from mbpo_core.mining.protocol import OK, MinedImage, MineItem, recovered_share
 from mbpo_core.models.preprocessing import blanks, to_unit
 from mbpo_core.models.protocol import Policy, PromptedResponse
 
@@ -24,8 +24,9 @@ class PGDMiner:
     noise_floor: float = 0.1
     """Nats that an image must add before a recovered share means something (assumed)."""
 
-    def __call__(self, rows: Sequence[PromptedResponse]) -> list[MinedImage]:
+    def __call__(self, items: Sequence[MineItem]) -> list[MinedImage]:
         """Attack one pack."""
+        rows = [item.row for item in items]
         return mine_pgd(self.policy, rows, self.config, noise_floor=self.noise_floor)
 
 

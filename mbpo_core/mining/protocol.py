@@ -182,10 +182,10 @@ class MinedImage:
 
 
 class NegativeMiner(Protocol):
-    """Makes one negative image per row; row i of the result belongs to row i of the input."""
+    """Makes one negative image per item; result i belongs to item i."""
 
-    def __call__(self, rows: Sequence[PromptedResponse]) -> list[MinedImage]:
-        """Mine one pack of rows."""
+    def __call__(self, items: Sequence[MineItem]) -> list[MinedImage]:
+        """Mine one pack of items."""
         ...
 
 

@@ -2,7 +2,8 @@
 --
 -- Reads   scored(position BIGINT, sample_id VARCHAR, closed BOOLEAN, iig_mean FLOAT|DOUBLE,
 --         iig_sum FLOAT|DOUBLE); no two rows have the same position
--- Takes   $seed, $presample (NULL = all), $k, $key ('iig_mean' or 'iig_sum')
+-- Takes   $seed, $presample (NULL = all), $k (NULL = all), $key ('iig_mean', 'iig_sum', or NULL =
+--         in the order of the draw, scored or not)
 -- Gives   position, sample_id, rank, chosen, reason, in no order
 --
 -- Only what is drawn is sorted, and no wide row is: at a million rows that is half of the time. Rows
@@ -12,9 +13,10 @@ WITH keyed AS (
         position,
         sample_id,
         closed,
-        CASE $key
-            WHEN 'iig_mean' THEN CAST(iig_mean AS DOUBLE)
-            WHEN 'iig_sum' THEN CAST(iig_sum AS DOUBLE)
+        CASE
+            WHEN $key IS NULL THEN 0.0
+            WHEN $key = 'iig_mean' THEN CAST(iig_mean AS DOUBLE)
+            WHEN $key = 'iig_sum' THEN CAST(iig_sum AS DOUBLE)
             ELSE error('key must be iig_mean or iig_sum')
         END AS score
     FROM scored
@@ -35,7 +37,15 @@ ranked AS (
     SELECT
         position,
         CASE WHEN isfinite(score) THEN
-            row_number() OVER (ORDER BY isfinite(score) DESC NULLS LAST, score DESC, sample_id)
+            row_number() OVER (
+                ORDER BY
+                    isfinite(score) DESC NULLS LAST,
+                    score DESC,
+                    CASE WHEN $key IS NULL
+                        THEN sha256(CAST($seed AS VARCHAR) || ':' || sample_id)
+                    END,
+                    sample_id
+            )
         END AS rank
     FROM presampled
 )
@@ -43,7 +53,7 @@ SELECT
     position,
     sample_id,
     rank,
-    rank IS NOT NULL AND rank <= CAST($k AS BIGINT) AS chosen,
+    rank IS NOT NULL AND ($k IS NULL OR rank <= CAST($k AS BIGINT)) AS chosen,
     CASE
         WHEN closed THEN 'closed_ended'
         WHEN ranked.position IS NULL THEN 'not_presampled'

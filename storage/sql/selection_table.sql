@@ -6,8 +6,8 @@ SELECT
     scored.sample_id,
     chosen,
     CAST(rank AS INTEGER) AS rank,
-    $key AS key,
-    CASE $key WHEN 'iig_mean' THEN iig_mean ELSE iig_sum END AS value,
+    CAST($key AS VARCHAR) AS key,
+    CASE $key WHEN 'iig_mean' THEN iig_mean WHEN 'iig_sum' THEN iig_sum END AS value,
     reason
 FROM scored JOIN selected USING (position)
 ORDER BY position

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mbpo_core.information_gain import information_gain
 from mbpo_core.mining.attack import PGDMiner, mine_pgd
+from mbpo_core.mining.protocol import MineItem
 from mbpo_core.mining.pgd import PGD
 from mbpo_core.mining.png import decode_png, encode_png
 from mbpo_core.mining.protocol import recovered_share
@@ -148,7 +149,7 @@ def test_a_gradient_that_stays_broken_is_a_row_with_a_status(tiny_policy, tiny_r
             output.register_hook(lambda gradient: gradient * torch.nan)
 
     hook = tiny_policy.model.lm_head.register_forward_hook(spoil)
-    mined = PGDMiner(tiny_policy, SMALL)(tiny_rows)
+    mined = PGDMiner(tiny_policy, SMALL)([MineItem(row, "", "") for row in tiny_rows])
     hook.remove()
     assert [row.sample_id for row in mined] == [row.sample_id for row in tiny_rows]
     assert all(row.status == "nonfinite_gradient" and row.png is None for row in mined)

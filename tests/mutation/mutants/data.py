@@ -16,8 +16,8 @@ MUTANTS = (
         "selection-tie-break-dropped",
         "equal scores are ordered by whatever came first",
         _SELECTION,
-        "key=lambda sample_id: (-scores[sample_id], sample_id)",
-        "key=lambda sample_id: -scores[sample_id]",
+        "key=lambda sample_id: (-finite[sample_id], sample_id)",
+        "key=lambda sample_id: -finite[sample_id]",
         _OF_SELECTION,
     ),
     Mutant(
@@ -32,8 +32,8 @@ MUTANTS = (
         "top-k-ascending",
         "the samples that need the image least are chosen",
         _SELECTION,
-        "(-scores[sample_id], sample_id)",
-        "(scores[sample_id], sample_id)",
+        "(-finite[sample_id], sample_id)",
+        "(finite[sample_id], sample_id)",
         _OF_SELECTION,
     ),
     Mutant(
@@ -56,8 +56,8 @@ MUTANTS = (
         "unscored-samples-ranked",
         "a score that is not a number takes a place among the top k",
         _SELECTION,
-        "if scores[i] is not None and math.isfinite(scores[i])",
-        "if scores[i] is not None",
+        "if (s := scores[i]) is not None and math.isfinite(s)",
+        "if (s := scores[i]) is not None",
         _OF_SELECTION,
     ),
     Mutant(
