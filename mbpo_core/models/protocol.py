@@ -83,6 +83,18 @@ class Policy(Protocol):
         """Log-probability of each response token, `[T_i]` per row, at least float32."""
         ...
 
+    def token_entropies(
+        self,
+        prompts: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        images: Sequence[Tensor],
+        *,
+        temperature: float = 1.0,
+        model: nn.Module | None = None,
+    ) -> list[Tensor]:
+        """Entropy of the distribution of each response token, as `token_logps`; no gradient."""
+        ...
+
     def sample(
         self,
         prompts: Sequence[list[int]],

@@ -144,36 +144,29 @@ class QwenVL:
         Differs from the paper: it does not say whether the EOS token counts; it does here if the
         response ends with it.
         """
-        _check_rows(prompts=prompts, responses=responses, images=images)
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
-        rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
-        for index, (row, response) in enumerate(zip(rows, responses, strict=True)):
-            self._check_length(index, len(row), len(response))
-        module = self.model if model is None else model
-        packed = pack_rows(
-            prompts,
-            responses,
-            [self._positions(row, image) for row, image in zip(rows, images, strict=True)],
-            [id(image) for image in images] if self._may_share() else range(len(rows)),
-            image_token_id=self.image_token_id,
-            pad_id=self.pad_id,
-            hidden_size=unwrapped(self.model).config.text_config.hidden_size,
-        )
-        logits = module(
-            input_ids=packed.ids.to(self.device),
-            position_ids=packed.positions.to(self.device),
-            attention_mask=self._attention_mask(packed.visible),
-            logits_to_keep=packed.keep.to(self.device),
-            use_cache=False,
-            **self._vision_inputs(module, [images[row] for row in packed.image_rows]),
-        ).logits
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if temperature != 1:  # a copy of the largest tensor there is
-            logits = logits / temperature
+        logits, index = self._response_logits(prompts, responses, images, temperature, model)
         targets = torch.tensor([token for ids in responses for token in ids], device=logits.device)
-        logps = torch.log_softmax(logits, dim=-1)[packed.index.to(logits.device), targets]
+        logps = torch.log_softmax(logits, dim=-1)[index, targets]
         return list(logps.split([len(ids) for ids in responses]))
+
+    @torch.no_grad()
+    def token_entropies(
+        self,
+        prompts: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        images: Sequence[Tensor],
+        *,
+        temperature: float = 1.0,
+        model: nn.Module | None = None,
+    ) -> list[Tensor]:
+        """H_t = -sum_v p_v log p_v with p = pi(. | q, v, y_<t), at every response token (MFPO).
+
+        Over the whole vocabulary. Arguments, shapes, units, precision and errors are those of
+        `token_logps`; no gradient.
+        """
+        logits, index = self._response_logits(prompts, responses, images, temperature, model)
+        entropies = torch.special.entr(torch.softmax(logits, dim=-1)).sum(dim=-1)[index]
+        return list(entropies.split([len(ids) for ids in responses]))
 
     @torch.no_grad()
     def sample(
@@ -243,6 +236,44 @@ class QwenVL:
         clone.model = copy.deepcopy(self.model).float()
         clone.images = ImageEncoder(self.image_config)
         return clone
+
+    def _response_logits(
+        self,
+        prompts: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        images: Sequence[Tensor],
+        temperature: float,
+        model: nn.Module | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, at least float32, and for each response token which of them predict it."""
+        _check_rows(prompts=prompts, responses=responses, images=images)
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+        for index, (row, response) in enumerate(zip(rows, responses, strict=True)):
+            self._check_length(index, len(row), len(response))
+        module = self.model if model is None else model
+        packed = pack_rows(
+            prompts,
+            responses,
+            [self._positions(row, image) for row, image in zip(rows, images, strict=True)],
+            [id(image) for image in images] if self._may_share() else range(len(rows)),
+            image_token_id=self.image_token_id,
+            pad_id=self.pad_id,
+            hidden_size=unwrapped(self.model).config.text_config.hidden_size,
+        )
+        logits = module(
+            input_ids=packed.ids.to(self.device),
+            position_ids=packed.positions.to(self.device),
+            attention_mask=self._attention_mask(packed.visible),
+            logits_to_keep=packed.keep.to(self.device),
+            use_cache=False,
+            **self._vision_inputs(module, [images[row] for row in packed.image_rows]),
+        ).logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if temperature != 1:  # a copy of the largest tensor there is
+            logits = logits / temperature
+        return logits, packed.index.to(logits.device)
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
