@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mbpo_core.mining.phrases import phrase_tokens
+from mbpo_core.mining.phrase_tokens import phrase_tokens
 from mbpo_core.mining.protocol import MineItem, Region
 from mbpo_core.models.preprocessing import check_stored, to_unit
 from mbpo_core.models.protocol import Policy
