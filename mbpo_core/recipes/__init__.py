@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mbpo_core.config import Recipe
-from mbpo_core.recipes.mbpo import mbpo_qwen2_5_vl_7b, mbpo_qwen2_vl_7b, tiny
+from mbpo_core.recipes.adavip import adavip, adavip_fixed
+from mbpo_core.recipes.baselines import bpo, dpo, mdpo, povid, sft
+from mbpo_core.recipes.mbpo import (
+    mbpo,
+    mbpo_offline_adversarial,
+    mbpo_offline_random,
+    mbpo_online,
+)
+from mbpo_core.recipes.mfpo import mfpo
+from mbpo_core.recipes.worlds import WORLDS, World
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "tiny": tiny,
-    "mbpo-qwen2-vl-7b": mbpo_qwen2_vl_7b,
-    "mbpo-qwen2.5-vl-7b": mbpo_qwen2_5_vl_7b,
-}
+METHODS: tuple[Callable[[World], Recipe], ...] = (
+    mbpo, mbpo_offline_random, mbpo_offline_adversarial, mbpo_online,
+    mfpo, adavip, adavip_fixed, dpo, sft, mdpo, povid, bpo,
+)  # fmt: skip
+
+
+def _named() -> dict[str, Callable[[], Recipe]]:
+    """Return every method in every world by name: `mfpo`, `mfpo-qwen2-vl-7b`, ..."""
+    return {
+        method.__name__.replace("_", "-") + world().suffix: partial(_made, method, world)
+        for world in WORLDS
+        for method in METHODS
+    }
+
+
+def _made(method: Callable[[World], Recipe], world: Callable[[], World]) -> Recipe:
+    return method(world())
+
+
+RECIPES = _named()
+DEFAULT = "mbpo"
 
 
 def load_recipe(name: str) -> Recipe:

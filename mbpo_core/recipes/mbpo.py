@@ -1,105 +1,58 @@
-"""MBPO (arXiv 2506.08022) as recipes: the embedded default and the paper's two policies."""
+"""MBPO (arXiv 2506.08022) and its ablations as recipes.
+
+The ablation of Table 3 is a setting: `--set mine.steps=5 --set mine.step_size=4/255`.
+"""
 
 from __future__ import annotations
 
-from mbpo_core.config import (
-    EmbeddedBenchmark,
-    EmbeddedModel,
-    EmbeddedSource,
-    EvaluateConfig,
-    FileSource,
-    HybridGRPO,
-    IngestConfig,
-    PairConfig,
-    PGDMiner,
-    PretrainedModel,
-    Recipe,
-    RespondConfig,
-    ScoreConfig,
-    SelectConfig,
-    TrainConfig,
-)
-
-QWEN2_VL_2B = PretrainedModel(
-    name="Qwen/Qwen2-VL-2B-Instruct",
-    revision="895c3a49bc3fa70a340399125c650a463535e71c",
-    parameters=2.209,
-    vision_parameters=0.665,
-)
-QWEN2_VL_7B = PretrainedModel(
-    name="Qwen/Qwen2-VL-7B-Instruct",
-    revision="eed13092ef92e448dd6875b2a00151bd3f7db0ac",
-    parameters=8.291,
-    vision_parameters=0.676,
-)
-QWEN2_5_VL_7B = PretrainedModel(
-    name="Qwen/Qwen2.5-VL-7B-Instruct",
-    revision="cc594898137f460bfe9f0759e9844b3ce807cfb5",
-    parameters=8.292,
-    vision_parameters=0.677,
-)
-MMSEED = FileSource(path="data/mm_seed_no_evo_163k.json", image_root="data/images")
+from mbpo_core.config import Recipe
+from mbpo_core.config.mining import NoMiner, UniformNoiseMiner
+from mbpo_core.recipes.worlds import World
 
 
-def tiny() -> Recipe:
-    """The whole method on the embedded world: minutes on two CPU cores.
+def mbpo(world: World) -> Recipe:
+    """The whole method: adversarial pairs and verified online questions in one loss (eq. 7)."""
+    return world.recipe(
+        "mbpo",
+        mine=world.pgd,
+        sources=("negative",),
+        objective=world.rollouts,
+        offline_epochs=max(1, world.pairs_epochs - 1),
+    )
 
-    Differs from the paper where a model of a million parameters needs it: five steps of 4/255
-    inside of 20/255, their whole reach (twenty steps turn many rejected texts of so small a model
-    into gibberish), a learning rate of 1e-4, four epochs over the pairs, and yes/no answers that
-    carry their reason.
+
+def mbpo_offline_random(world: World) -> Recipe:
+    """Ablation `offline random` (paper, Table 2): answers to a randomly noised image, no rollouts.
+
+    The noise's range is unknown; 64/255 is assumed.
     """
-    return Recipe(
-        name="tiny",
-        scorer=EmbeddedModel(),
-        policy=EmbeddedModel(),
-        ingest=IngestConfig(
-            source=EmbeddedSource(scenes=400), long_yes_no=True, min_pixels=28 * 28, shard_rows=512
-        ),
-        score=ScoreConfig(max_length=256, shard_rows=512),
-        select=SelectConfig(presample=1200, k=400),
-        mine=PGDMiner(steps=5, epsilon=20 / 255, shard_rows=50),
-        respond=RespondConfig(max_new_tokens=64, shard_rows=100, min_mean_logp=-3.0),
-        pair=PairConfig(held_out=0, max_online=400),
-        train=TrainConfig(
-            objective=HybridGRPO(max_new_tokens=24),
-            learning_rate=1e-4,
-            groups_per_step=12,
-            micro_batch_groups=12,
-            offline_epochs=4,
-            online_epochs=1,
-            max_steps=200,
-            lr_scheduler="constant",
-            gradient_checkpointing=False,
-            bf16=False,
-            probe_every=20,
-            stream_norm_every=10,
-        ),
-        evaluate=EvaluateConfig(
-            benchmarks=(
-                EmbeddedBenchmark(split="consistent"),
-                EmbeddedBenchmark(split="counter"),
-            ),
-            max_new_tokens=64,
-        ),
+    noise = UniformNoiseMiner(shard_rows=world.pgd.shard_rows)
+    return _offline("mbpo-offline-random", world, noise)
+
+
+def mbpo_offline_adversarial(world: World) -> Recipe:
+    """Ablation `offline adversarial` (paper, Table 2): the pairs of MBPO without rollouts."""
+    return _offline("mbpo-offline-adversarial", world, world.pgd)
+
+
+def _offline(name: str, world: World, miner: object) -> Recipe:
+    return world.recipe(
+        name,
+        mine=miner,
+        sources=("negative",),
+        objective=world.rollouts,
+        offline_epochs=world.pairs_epochs,
+        online_epochs=0,
     )
 
 
-def mbpo_qwen2_vl_7b() -> Recipe:
-    """Qwen2-VL-7B on MMSeed-163K: scorer 2B and policy 7B (paper), everything else as tagged."""
-    return Recipe(
-        name="mbpo-qwen2-vl-7b",
-        scorer=QWEN2_VL_2B,
-        policy=QWEN2_VL_7B,
-        ingest=IngestConfig(source=MMSEED),
-    )
-
-
-def mbpo_qwen2_5_vl_7b() -> Recipe:
-    """Qwen2.5-VL-7B on MMSeed-163K: scorer 2B and policy 7B (paper), everything else as tagged."""
-    return Recipe(
-        name="mbpo-qwen2.5-vl-7b",
-        scorer=QWEN2_VL_2B,
-        policy=QWEN2_5_VL_7B,
-        ingest=IngestConfig(source=MMSEED),
+def mbpo_online(world: World) -> Recipe:
+    """Ablation `online` (paper, Table 2): verified questions alone, one epoch (paper)."""
+    return world.recipe(
+        "mbpo-online",
+        mine=NoMiner(),
+        sources=(),
+        pair={"max_online": None},
+        objective=world.rollouts,
+        offline_epochs=0,
     )
