@@ -23,7 +23,7 @@ from benchmarks.gpu_report import RESULTS, Figures, Report
 from benchmarks.measure import clock, seconds
 from benchmarks.models import QWEN2_VL_2B, QWEN2_VL_7B, TINY, random_policy
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.training import HybridConfig, LoraSettings
+from mbpo_core.training import LoraSettings, TrainingConfig
 
 SHAPES = {"2b": QWEN2_VL_2B, "7b": QWEN2_VL_7B, "tiny": TINY}
 PARTS = ("score", "attack", "respond", "train")
@@ -149,7 +149,7 @@ class Bench:
     ) -> None:
         sizes = self.sizes
         groups = sizes.pairs + sizes.prompts
-        config = HybridConfig(
+        config = TrainingConfig(
             num_generations=sizes.generations, max_new_tokens=sizes.rollout_tokens,
             groups_per_step=groups, micro_batch_groups=sizes.micro_batch_groups, lora=lora,
             gradient_checkpointing=checkpointing, bf16=True, save_every=0, probe_every=0,

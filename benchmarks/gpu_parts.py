@@ -17,9 +17,10 @@ from mbpo_core.information_gain import information_gain
 from mbpo_core.mining.attack import mine_pgd
 from mbpo_core.mining.pgd import PGD
 from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.responses import RefusalRules, RespondRow, sample_rejected
 from mbpo_core.rewards import verify
-from mbpo_core.training import HybridConfig, train
+from mbpo_core.training import TrainingConfig, train
 from mbpo_core.training.log import Row
 
 ANYTHING_GOES = RefusalRules(max_repetition=1.0, max_run=10**6)
@@ -90,7 +91,7 @@ def responding(policy: QwenVL, sizes: Sizes, batch: int) -> Callable[[], object]
     )
 
 
-def train_steps(policy: QwenVL, sizes: Sizes, config: HybridConfig) -> tuple[list[float], float]:
+def train_steps(policy: QwenVL, sizes: Sizes, config: TrainingConfig) -> tuple[list[float], float]:
     """Wall seconds of each optimiser step but the first, and the FLOPs of the first.
 
     By the pipeline's own `train`: rollouts, reference, forward, backward and update. The run is
@@ -111,8 +112,8 @@ def train_steps(policy: QwenVL, sizes: Sizes, config: HybridConfig) -> tuple[lis
             if len(marks) == sizes.train_steps:
                 raise _Enough
 
-        train(policy, groups, images, config, Path(folder) / "run", verify, resume=False,
-              on_step=on_step)  # fmt: skip
+        train(policy, groups, images, config, Path(folder) / "run", verify,
+              objective=HybridGRPO(), resume=False, on_step=on_step)  # fmt: skip
     return [b - a for a, b in pairwise(marks)], float(counter.get_total_flops())
 
 

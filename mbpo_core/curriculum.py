@@ -1,10 +1,12 @@
 """Curricula: in what order groups are seen. Pure functions from ids to optimiser steps.
 
 MBPO draws mini-batches "randomly from the union" of the offline and the online set (section 3.3);
-the online set is seen for one epoch (paper), the offline set for one (assumed).
+the online set is seen for one epoch (paper), the offline set for one (assumed). MFPO ranks its
+groups by difficulty and trains on the easy ones, then the medium ones, then the hard ones (paper).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from mbpo_core.seeds import seed_for
 
@@ -54,6 +56,91 @@ def shuffled(
     if not batches:
         raise ValueError("nothing to train on: no group has an epoch to go")
     return batches if max_steps is None else batches[:max_steps]
+
+
+def levels_of(difficulty: Mapping[str, float], levels: int) -> dict[str, int]:
+    """Rank groups by difficulty, ascending, and cut the ranks into equal parts.
+
+    Equal difficulties are ordered by id; sizes of levels differ by one at most, the earlier ones
+    being the larger.
+
+    Args:
+        difficulty: id -> any figure that grows with difficulty; only its order counts (MFPO:
+            entropy of the model's own answer, mean over tokens, assumed).
+        levels: number of parts, at least 1 (3: paper of MFPO).
+
+    Returns:
+        id -> level, 0 the easiest. With fewer groups than levels some levels are empty.
+
+    Raises:
+        ValueError: a difficulty that is not finite, naming the group, or levels below 1.
+
+    Differs from the paper: its three levels have no stated bounds; equal parts are assumed.
+    """
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1, got {levels}")
+    for group_id, value in difficulty.items():
+        if not math.isfinite(value):
+            raise ValueError(f"group {group_id}: difficulty must be finite, got {value}")
+    ranked = sorted(difficulty, key=lambda group_id: (difficulty[group_id], group_id))
+    return {group_id: rank * levels // len(ranked) for rank, group_id in enumerate(ranked)}
+
+
+def easy_to_hard(
+    seed: int,
+    offline: Sequence[str],
+    difficulty: Mapping[str, float],
+    batch_size: int,
+    *,
+    levels: int = 3,
+    epochs: int = 1,
+    max_steps: int | None = None,
+) -> list[list[str]]:
+    """Plan one phase a level, easy groups first; within a phase as `shuffled`.
+
+    Under `max_steps` each phase has its equal share of the steps, so that none is cut away; a
+    phase whose epochs give fewer steps than its share has those, and the others do not grow.
+
+    Args:
+        seed: the run's seed.
+        offline: ids of the groups.
+        difficulty: see `levels_of`; of other ids than `offline` too.
+        batch_size: groups per optimiser step over all ranks, at least 1; the last one of an epoch
+            of a phase may be smaller.
+        levels: number of phases (3: paper of MFPO).
+        epochs: passes over the groups of a phase, within the phase (assumed: 1).
+        max_steps: upper bound on the number of batches; None = all.
+
+    Returns:
+        One list of group ids per optimiser step.
+
+    Raises:
+        ValueError: a group without a difficulty (named), a bound below the number of phases, an
+            empty plan, or what `shuffled` and `levels_of` refuse.
+
+    Differs from the paper: MFPO calls its training iterative; here the reference stays that of the
+    start through all phases (assumed).
+    """
+    for group_id in offline:
+        if group_id not in difficulty:
+            raise ValueError(f"group {group_id} has no difficulty: easy_to_hard cannot rank it")
+    level = levels_of({group_id: difficulty[group_id] for group_id in offline}, levels)
+    parts = [[i for i in offline if level[i] == phase] for phase in range(levels)]
+    phases = [ids for ids in parts if ids]
+    if not phases:
+        raise ValueError("nothing to train on: no group is offline")
+    if max_steps is not None and max_steps < len(phases):
+        raise ValueError(f"max_steps must be at least {len(phases)}, one a phase, got {max_steps}")
+    plan: list[list[str]] = []
+    for index, ids in enumerate(phases):
+        share = None if max_steps is None else _share(max_steps, index, len(phases))
+        plan += shuffled(seed, ids, (), batch_size, offline_epochs=epochs, max_steps=share)
+    return plan
+
+
+def _share(total: int, index: int, parts: int) -> int:
+    """Steps of one of `parts` phases; all shares add up to `total`."""
+    return total * (index + 1) // parts - total * index // parts
 
 
 def _draw(seed: int, epoch: int, group_id: str) -> tuple[int, str]:

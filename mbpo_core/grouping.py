@@ -4,8 +4,9 @@ A candidate carries two image ids, because in MBPO a rejected response is *gener
 negative image (eq. 6) but *scored under* the clean one (inferred, see the paper map).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mbpo_core.records import Options
@@ -53,13 +54,16 @@ class Group:
     question: str
     """The user turn, without image tokens."""
     candidates: tuple[Candidate, ...] = ()
-    """Offline: one `chosen` and at least one other. Online: none."""
+    """Offline: exactly one `chosen`, and what the objective ranks below it. Online: none."""
     kind: str | None = None
     """Online: the kind of closed question, handed to the verifier."""
     answer: str | None = None
     """Online: the right answer, handed to the verifier."""
     options: Options = ()
     """Online: the options of a multiple-choice question, handed to the verifier."""
+    difficulty: float | None = None
+    """What an easy-to-hard curriculum ranks by (MFPO: entropy of the model's own answer, nats a
+    token); None where it was not measured."""
 
     def __post_init__(self) -> None:
         """Refuse a group that an objective would misread."""
@@ -67,6 +71,10 @@ class Group:
             raise ValueError(f"a group of sample {self.sample_id!r} has an empty group_id")
         if not self.question.strip():
             raise ValueError(f"group {self.group_id}: the question is empty")
+        if self.difficulty is not None and not math.isfinite(self.difficulty):
+            raise ValueError(
+                f"group {self.group_id}: difficulty must be finite, got {self.difficulty}"
+            )
         if self.stream == "offline":
             self._check_offline()
         elif self.stream == "online":
@@ -76,7 +84,7 @@ class Group:
                 f"group {self.group_id}: stream must be 'offline' or 'online', got {self.stream!r}"
             )
 
-    def candidate(self, role: Role) -> Candidate:
+    def candidate(self, role: str) -> Candidate:
         """Return the first candidate of this role; KeyError where there is none."""
         for candidate in self.candidates:
             if candidate.role == role:
@@ -85,11 +93,11 @@ class Group:
 
     def _check_offline(self) -> None:
         chosen = [candidate for candidate in self.candidates if candidate.role == "chosen"]
-        if len(chosen) != 1 or len(self.candidates) < 2:
+        if len(chosen) != 1:
             roles = [candidate.role for candidate in self.candidates]
             raise ValueError(
-                f"group {self.group_id}: an offline group has exactly one chosen candidate and at "
-                f"least one other, got {roles}"
+                f"group {self.group_id}: an offline group has exactly one chosen candidate, got "
+                f"{roles}"
             )
         if self.kind is not None or self.answer is not None or self.options:
             raise ValueError(f"group {self.group_id}: kind, answer and options are for online")
@@ -119,6 +127,23 @@ class Group:
             raise ValueError(f"group {self.group_id}: an online group has no candidates")
         if not self.kind or not self.answer:
             raise ValueError(f"group {self.group_id}: an online group needs a kind and an answer")
+
+
+def with_roles(group: Group, roles: Sequence[str]) -> Group:
+    """Return an offline group with the first candidate of each of these roles, in their order.
+
+    What an objective does not read is neither scored nor trained on.
+
+    Raises:
+        ValueError: where a role is missing, naming it and the group.
+    """
+    for role in roles:
+        if role not in [candidate.role for candidate in group.candidates]:
+            raise ValueError(
+                f"group {group.group_id} has no {role} candidate; the objective reads "
+                f"{', '.join(roles)}"
+            )
+    return replace(group, candidates=tuple(group.candidate(role) for role in roles))
 
 
 def by_id(groups: Iterable[Group]) -> dict[str, Group]:

@@ -15,11 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbpo_core.config import Recipe
+from mbpo_core.config import Recipe, TrainConfig
 from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.objectives.grpo import HybridGRPO
+from mbpo_core.objectives.plackett_luce import PlackettLuce
+from mbpo_core.objectives.preference import PreferenceLosses
+from mbpo_core.objectives.protocol import Objective
+from mbpo_core.objectives.sft import SFT
 from mbpo_core.rewards import verify
-from mbpo_core.training import HybridConfig, LoraSettings, planned_steps, train
+from mbpo_core.training import (
+    LoraSettings,
+    TrainingConfig,
+    levels_of_groups,
+    planned_steps,
+    train,
+)
 from tasks.models import forget_policy, model_identity, open_policy
 from tasks.requests import job_of
 from tasks.rows import fetch, pixels, read
@@ -85,29 +96,41 @@ def group_of(row: dict[str, Any]) -> Group:
     )
 
 
-def hybrid_config(recipe: Recipe) -> HybridConfig:
+def objective_of(train: TrainConfig) -> Objective:
+    """Return the objective that a recipe names, with its settings but those of rollouts."""
+    settings = train.objective.model_dump(exclude={"kind", *_ROLLOUTS})
+    return _OBJECTIVES[train.objective.kind](**settings)
+
+
+_OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "hybrid_grpo": HybridGRPO,
+    "preference": PreferenceLosses,
+    "plackett_luce": PlackettLuce,
+    "sft": SFT,
+}
+_ROLLOUTS = {
+    "generations": "num_generations",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_new_tokens": "max_new_tokens",
+}
+"""Settings of rollouts, which a recipe keeps with an objective that has a loss for them."""
+
+
+def training_config(recipe: Recipe) -> TrainingConfig:
     """Return the settings of a recipe as training takes them."""
-    train, objective = recipe.train, recipe.train.objective
-    return HybridConfig(
+    train, objective = recipe.train, recipe.train.objective.model_dump()
+    return TrainingConfig(
         seed=recipe.seed,
-        beta=objective.beta,
-        clip=objective.clip,
-        advantages=objective.advantages,
-        aggregate=objective.aggregate,
-        chosen_reward=objective.chosen_reward,
-        rejected_reward=objective.rejected_reward,
-        num_generations=objective.generations,
-        temperature=objective.temperature,
-        top_p=objective.top_p,
-        max_new_tokens=objective.max_new_tokens,
         lora=train.lora and LoraSettings(rank=train.lora.rank, alpha=train.lora.alpha),
+        **{ours: objective[name] for name, ours in _ROLLOUTS.items() if name in objective},
         **{name: getattr(train, name) for name in _SAME},
     )
 
 
 _SAME = (
-    "learning_rate", "groups_per_step", "micro_batch_groups", "offline_epochs", "online_epochs",
-    "max_steps", "warmup_steps", "lr_scheduler", "weight_decay", "max_grad_norm",
+    "curriculum", "learning_rate", "groups_per_step", "micro_batch_groups", "offline_epochs",
+    "online_epochs", "max_steps", "warmup_steps", "lr_scheduler", "weight_decay", "max_grad_norm",
     "gradient_checkpointing", "freeze_vision", "save_every", "probe_every", "probe_groups",
     "stream_norm_every", "bf16",
 )  # fmt: skip
@@ -115,7 +138,7 @@ _SAME = (
 
 def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Train and return the rows that are not in the training's own log; `say` hears each step."""
-    recipe, config = job.recipe, hybrid_config(job.recipe)
+    recipe, config = job.recipe, training_config(job.recipe)
     columns = ["group_id", "stream", "sample_id", "image_id", "question", "candidates",
                "closed_kind", "closed_answer", "options", "reason"]  # fmt: skip
     rows = read(job.store, job.inputs["pair"], "groups", columns)
@@ -135,8 +158,9 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
 
     started = time.monotonic()
     result = train(
-        policy, groups, images, config, work / "run", verify, resume=True, on_step=on_step
-    )
+        policy, groups, images, config, work / "run", verify,
+        objective=objective_of(recipe.train), resume=True, on_step=on_step,
+    )  # fmt: skip
     seconds = time.monotonic() - started
     return {
         "checkpoint": {
@@ -155,7 +179,7 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
 
 
 def _too_long(
-    policy: QwenVL, row: dict[str, Any], images: Mapping[str, Tensor], config: HybridConfig
+    policy: QwenVL, row: dict[str, Any], images: Mapping[str, Tensor], config: TrainingConfig
 ) -> str | None:
     if row["stream"] == "offline":
         return None  # its responses were scored already
@@ -168,15 +192,17 @@ def _uses(
     rows: list[dict[str, Any]],
     groups: list[Group],
     reasons: dict[str, str | None],
-    config: HybridConfig,
+    config: TrainingConfig,
 ) -> list[dict[str, Any]]:
     plan = planned_steps(groups, config)
+    levels = levels_of_groups(groups, config)
     uses = Counter(group_id for batch in plan for group_id in batch)
     return [
         {
             "group_id": row["group_id"],
             "stream": row["stream"],
             "uses": uses[row["group_id"]],
+            "level": levels.get(row["group_id"]),
             "reason": reasons[row["group_id"]]
             or (None if uses[row["group_id"]] else "not_reached"),
         }

@@ -43,7 +43,11 @@ TRAIN_STEPS = TableSpec(
                 "logp_chosen_sum", "logp_chosen_mean", "length_chosen",
                 "logp_rejected_sum", "logp_rejected_mean", "length_rejected",
                 "logp_rollout_sum", "logp_rollout_mean", "length_rollout",
+                "logp_rejected_image_sum", "logp_rejected_image_mean", "length_rejected_image",
                 "margin_sum", "margin_mean",
+                "loss_text", "loss_image", "loss_margin", "weight_text", "weight_image",
+                "reward_chosen", "reward_rejected", "reward_rejected_image",
+                "accuracy_text", "accuracy_image",
                 "reward", "degenerate_share", "unparseable_share", "truncated_share",
             ),
         ]
@@ -89,6 +93,7 @@ TRAIN_GROUPS = TableSpec(
             ("group_id", pa.string()),
             ("stream", pa.string()),
             ("uses", pa.int32()),
+            ("level", pa.int32()),  # phase of an easy-to-hard curriculum, else null
             ("reason", pa.string()),
         ]
     ),

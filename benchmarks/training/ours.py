@@ -7,10 +7,11 @@ from pathlib import Path
 from benchmarks.training.batch import Work, build_policy, groups_of, images_of, reward
 from benchmarks.training.phases import GENERATION, GRADIENT, REFERENCE, Stopwatch
 from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.rewards import Verdict
-from mbpo_core.training import HybridConfig, planned_steps, train
+from mbpo_core.training import TrainingConfig, planned_steps, train
 from mbpo_core.training.adaptation import Reference
-from mbpo_core.training.trainer import HybridTrainer
+from mbpo_core.training.trainer import GroupTrainer
 
 
 def run(work: Work, folder: Path, watch: Stopwatch, on_step: Callable[[], None]) -> None:
@@ -18,7 +19,7 @@ def run(work: Work, folder: Path, watch: Stopwatch, on_step: Callable[[], None])
     watch.method(QwenVL, "sample", GENERATION)
     watch.method(Reference, "offline", REFERENCE)
     watch.method(Reference, "online", REFERENCE)
-    watch.method(HybridTrainer, "training_step", GRADIENT)
+    watch.method(GroupTrainer, "training_step", GRADIENT)
     watch.optimiser()
     groups = groups_of(work)
     train(
@@ -28,18 +29,18 @@ def run(work: Work, folder: Path, watch: Stopwatch, on_step: Callable[[], None])
         _config(work),
         folder / "run",
         _verdict,
+        objective=HybridGRPO(beta=work.beta),
         resume=False,
         on_step=lambda row: on_step(),
     )
 
 
-def _config(work: Work) -> HybridConfig:
+def _config(work: Work) -> TrainingConfig:
     """Steps of one group, or of exactly one of each stream; nothing measured on the side."""
     size = 2 if work.stream == "hybrid" else 1
     for seed in count():
-        config = HybridConfig(
+        config = TrainingConfig(
             learning_rate=work.learning_rate,
-            beta=work.beta,
             num_generations=work.generations,
             max_new_tokens=work.new_tokens,
             groups_per_step=size,

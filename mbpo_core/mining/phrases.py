@@ -24,6 +24,7 @@ NON_OBJECTS: Final = COLOR_WORDS.union(_PICTURE, _SIDES, _PLACES, _AMOUNTS, _GEN
 """Head nouns that name no region (assumed)."""
 
 _WORD: Final = re.compile(r"[^\W_]{2,}(?:-[^\W_]+)*")
+_SENTENCE_START: Final = re.compile(r"(?:^|[.!?]\s+)[A-Z](?=[a-z])")
 _ADJECTIVES: Final = ("JJ", "JJR", "JJS")
 _NOUNS: Final = ("NN", "NNS", "NNP", "NNPS")
 _CLOSERS: Final = (".", ",", "CC", "IN", "VBZ", "VBP", "VBD", "MD")
@@ -87,7 +88,9 @@ def _tagged(text: str) -> list[Token]:
     _textblob()
     from textblob.en.taggers import PatternTagger
 
-    tokens: list[Token] = PatternTagger().tag(text)
+    # Capitals make a name of any word: "Big dogs ...".
+    plain = _SENTENCE_START.sub(lambda match: match[0].lower(), text)
+    tokens: list[Token] = PatternTagger().tag(plain)
     for index, (word, _) in enumerate(tokens):
         if _must_be_noun(tokens, index):
             tokens[index] = (word, "NN")

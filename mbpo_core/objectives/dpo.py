@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mbpo_core.objectives.sequence import at_least_float32
+
 
 def implicit_rewards(logps: Tensor, reference: Tensor, beta: float) -> Tensor:
     """`D(y, v) = beta [lp(y | q, v) - lp_ref(y | q, v)]`, elementwise, in float32 or wider.
@@ -31,7 +33,7 @@ def implicit_rewards(logps: Tensor, reference: Tensor, beta: float) -> Tensor:
         )
     if not beta > 0:
         raise ValueError(f"beta must be above 0, got {beta}")
-    return beta * (_at_least_float32(logps) - _at_least_float32(reference.detach()))
+    return beta * (at_least_float32(logps) - at_least_float32(reference.detach()))
 
 
 def dpo_losses(preferred: Tensor, other: Tensor) -> Tensor:
@@ -55,9 +57,4 @@ def dpo_losses(preferred: Tensor, other: Tensor) -> Tensor:
             f"a pair has one reward each, got shapes {list(preferred.shape)} and "
             f"{list(other.shape)}"
         )
-    return -logsigmoid(_at_least_float32(preferred) - _at_least_float32(other))
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    """Differences of log-probabilities do not survive bfloat16."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return -logsigmoid(at_least_float32(preferred) - at_least_float32(other))

@@ -7,12 +7,19 @@ Per sequence i:  L_i = -(1/|y_i|) sum_t [ ratio_t A_i - beta kl_t ]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from mbpo_core.objectives.protocol import Counts, Metrics, ObjectiveOutput, ScoredGroup
+from mbpo_core.objectives.protocol import (
+    Counts,
+    Metrics,
+    ObjectiveOutput,
+    ScoredGroup,
+    check_rows,
+)
+from mbpo_core.objectives.response_metrics import response_metrics
 from mbpo_core.objectives.sequence import divide_once, kl_terms, lengths, pad, token_sums
 
 
@@ -61,6 +68,10 @@ class HybridGRPO:
     eps: float = 1e-4
     """See `group_advantages` (R1-V)."""
 
+    roles: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
+    online: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         if self.beta < 0 or not 0 < self.clip < 1 or self.eps <= 0:
@@ -84,7 +95,8 @@ class HybridGRPO:
         old: Sequence[Tensor | None] | None = None,
     ) -> ObjectiveOutput:
         """Loss and metrics of a micro-batch; see `Objective.__call__`."""
-        _check_rows(logps, reference, groups)
+        check_rows(groups, logps, reference)
+        _check_rewards(groups)
         values, mask = pad(logps)
         references, _ = pad([row.detach() for row in reference])
         olds, _ = pad(_or_current(logps, old))
@@ -97,7 +109,8 @@ class HybridGRPO:
 
         metrics = Metrics()
         _stream_metrics(metrics, kl, references - values, clipped, mask, offline)
-        _response_metrics(metrics, values.detach(), mask, groups)
+        _reward_metrics(metrics, groups)
+        metrics.merge(response_metrics(logps, groups, (*self.roles, "rollout")))
         return ObjectiveOutput(total[offline].sum(), total[~offline].sum(), metrics)
 
     def group_rewards(self, group: ScoredGroup) -> list[float]:
@@ -154,12 +167,7 @@ def _rows_of(groups: Sequence[ScoredGroup], stream: str, like: Tensor) -> Tensor
     return torch.tensor(flags, dtype=torch.bool, device=like.device)
 
 
-def _check_rows(
-    logps: Sequence[Tensor], reference: Sequence[Tensor], groups: Sequence[ScoredGroup]
-) -> None:
-    rows = sum(len(group.roles) for group in groups)
-    if not len(logps) == len(reference) == rows:
-        raise ValueError(f"{rows} rows in groups, {len(logps)} scored, {len(reference)} reference")
+def _check_rewards(groups: Sequence[ScoredGroup]) -> None:
     for group in groups:
         if group.stream == "online" and len(group.rewards) != len(group.roles):
             raise ValueError(
@@ -183,39 +191,11 @@ def _stream_metrics(
         )
 
 
-def _response_metrics(
-    metrics: Metrics, logps: Tensor, mask: Tensor, groups: Sequence[ScoredGroup]
-) -> None:
-    """Log-probabilities and lengths by role, both margins of a pair, rewards of a prompt."""
-    sums, sizes = token_sums(logps, mask).tolist(), lengths(mask).tolist()
-    for role in ("chosen", "rejected", "rollout"):
-        for name in (f"logp_{role}_sum", f"logp_{role}_mean", f"length_{role}"):
-            metrics.add(name, 0.0, 0.0)
-    for name in ("margin_sum", "margin_mean", "reward", "degenerate_share"):
+def _reward_metrics(metrics: Metrics, groups: Sequence[ScoredGroup]) -> None:
+    """Verified rewards, and the share of prompts whose rewards are all equal."""
+    for name in ("reward", "degenerate_share"):
         metrics.add(name, 0.0, 0.0)
-    start = 0
     for group in groups:
-        rows = range(start, start + len(group.roles))
-        start += len(group.roles)
-        for row, role in zip(rows, group.roles, strict=True):
-            metrics.add(f"logp_{role}_sum", sums[row], 1)
-            metrics.add(f"logp_{role}_mean", sums[row] / sizes[row], 1)
-            metrics.add(f"length_{role}", sizes[row], 1)
         if group.stream == "online":
             metrics.add("reward", sum(group.rewards), len(group.rewards))
             metrics.add("degenerate_share", float(len(set(group.rewards)) == 1), 1)
-        else:
-            _margins(metrics, group, rows, sums, sizes)
-
-
-def _margins(
-    metrics: Metrics, group: ScoredGroup, rows: range, sums: list[float], sizes: list[float]
-) -> None:
-    """Chosen minus rejected, as a sum and per token: a sum's margin can be pure length."""
-    by_role = dict(zip(group.roles, rows, strict=True))
-    if "chosen" in by_role and "rejected" in by_role:
-        chosen, rejected = by_role["chosen"], by_role["rejected"]
-        metrics.add("margin_sum", sums[chosen] - sums[rejected], 1)
-        metrics.add(
-            "margin_mean", sums[chosen] / sizes[chosen] - sums[rejected] / sizes[rejected], 1
-        )

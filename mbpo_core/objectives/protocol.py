@@ -87,7 +87,25 @@ class ObjectiveOutput:
 
 
 class Objective(Protocol):
-    """A loss over ranked groups. Stateless: all that it needs is in the call."""
+    """A loss over ranked groups. Stateless: all that it needs is in the call.
+
+    Its repr names every setting: a run that was begun with another one is not resumed.
+    """
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles that it reads of an offline group, `chosen` first: the order of a group's rows."""
+        ...
+
+    @property
+    def online(self) -> bool:
+        """Whether it has a loss for rollouts."""
+        ...
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it reads log pi_ref; where not, nothing is spent on the reference."""
+        ...
 
     def __call__(
         self,
@@ -101,10 +119,25 @@ class Objective(Protocol):
 
         Args:
             logps: N tensors [T_i], log pi of each response token, differentiable.
-            reference: N tensors [T_i], log pi_ref of the same tokens.
+            reference: N tensors [T_i], log pi_ref of the same tokens; none where
+                `needs_reference` is false.
             groups: the groups in row order; their numbers of roles add up to N.
             counts: what to divide by; see `Counts`.
             old: N tensors [T_i] of the policy that sampled the row, or None where the row was
                 sampled by the policy as it is (then the ratio is 1).
         """
         ...
+
+
+def check_rows(
+    groups: Sequence[ScoredGroup], logps: Sequence[Tensor], reference: Sequence[Tensor] | None
+) -> None:
+    """Check that there is one row a role, of the policy and, but for None, of the reference.
+
+    Raises:
+        ValueError: where their numbers differ.
+    """
+    rows = sum(len(group.roles) for group in groups)
+    referred = rows if reference is None else len(reference)
+    if not len(logps) == referred == rows:
+        raise ValueError(f"{rows} rows in groups, {len(logps)} scored, {referred} reference")

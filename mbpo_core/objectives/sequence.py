@@ -1,6 +1,6 @@
 """Per-token log-probabilities of rows of unequal length: padding, sums, the KL estimator.
 
-Everything here is float32, whatever the model computes in: eq. 7 lives on *differences* of
+Everything here is float32 at least, whatever the model computes in: losses live on *differences* of
 log-probabilities, which bfloat16 cannot hold.
 """
 
@@ -22,12 +22,35 @@ def pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: where there are no rows or a row has no token.
     """
-    if not rows or any(row.ndim != 1 or row.numel() == 0 for row in rows):
-        raise ValueError(f"expected non-empty rows [T_i], got {[tuple(row.shape) for row in rows]}")
+    _check(rows)
     values = torch.nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
     counts = torch.tensor([row.numel() for row in rows], device=values.device)
     mask = torch.arange(values.shape[1], device=values.device)[None, :] < counts[:, None]
     return values, mask
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Widen half precision to float32 and leave float64 as it is.
+
+    Differences of log-probabilities do not survive bfloat16.
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def response_sums(rows: Sequence[Tensor]) -> Tensor:
+    """`lp(y | q, v) = sum_t log pi(y_t)` of each row, in float32 or wider.
+
+    Args:
+        rows: N tensors of shapes [T_i], T_i >= 1, in nats, differentiable.
+
+    Returns:
+        [N] sums. A mean per token is another loss: it forgets the length.
+
+    Raises:
+        ValueError: where there are no rows or a row has no token.
+    """
+    _check(rows)
+    return torch.stack([at_least_float32(row).sum() for row in rows])
 
 
 def token_sums(values: Tensor, mask: Tensor) -> Tensor:
@@ -70,3 +93,8 @@ def divide_once(total: Tensor, count: float) -> Tensor:
     if count <= 0:
         raise ValueError(f"a count to divide by must be positive, got {count}")
     return total / count
+
+
+def _check(rows: Sequence[Tensor]) -> None:
+    if not rows or any(row.ndim != 1 or row.numel() == 0 for row in rows):
+        raise ValueError(f"expected non-empty rows [T_i], got {[tuple(row.shape) for row in rows]}")

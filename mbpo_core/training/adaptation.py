@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mbpo_core.grouping import Group
 from mbpo_core.models.qwen_vl import QwenVL, unwrapped
 from mbpo_core.training.batches import NO_ROWS, Encoder, Rows, score
-from mbpo_core.training.config import HybridConfig, LoraSettings
+from mbpo_core.training.config import LoraSettings, TrainingConfig
 
 
-def prepare_policy(policy: QwenVL, config: HybridConfig) -> None:
+def prepare_policy(policy: QwenVL, config: TrainingConfig) -> None:
     """Set up what is trained, in place: all parameters, all but the vision tower, or adapters.
 
     Raises:

@@ -11,7 +11,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.protocol import Metrics, ScoredGroup
 from mbpo_core.training.adaptation import Reference
 from mbpo_core.training.batches import NO_ROWS, Encoder, MicroBatch, Rows, Slot, score
-from mbpo_core.training.config import HybridConfig
+from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row
 from mbpo_core.training.rollouts import (
     RewardFn,
@@ -35,14 +35,17 @@ class Assembled:
 
 
 class Assembler:
-    """Prepares optimiser steps; keeps the rollouts while they are used again."""
+    """Prepares optimiser steps; keeps the rollouts while they are used again.
+
+    Without a reference (the objective reads none) no row of it is scored.
+    """
 
     def __init__(
         self,
         policy: QwenVL,
         encoder: Encoder,
-        reference: Reference,
-        config: HybridConfig,
+        reference: Reference | None,
+        config: TrainingConfig,
         reward_fn: RewardFn,
         autocast: Callable[[], torch.autocast],
     ) -> None:
@@ -79,9 +82,7 @@ class Assembler:
         online = [group for group in slot.groups if group.stream == "online"]
         offline_rows = sum((self._encoder.offline(group) for group in offline), NO_ROWS)
         online_rows = sum((self._online_rows(group) for group in online), NO_ROWS)
-        reference = [row for group in offline for row in self._reference.offline(group)]
-        reference += self._reference.online(online_rows, self._config.temperature)
-        old: list[Tensor | None] = [None] * len(reference)
+        old: list[Tensor | None] = [None] * len((offline_rows + online_rows).responses)
         if self._config.iterations > 1:
             old[len(offline_rows.responses) :] = self._old_logps(slot, online_rows)
         return MicroBatch(
@@ -89,9 +90,16 @@ class Assembler:
             scored=tuple(self._scored(group) for group in [*offline, *online]),
             offline=offline_rows,
             online=online_rows,
-            reference=reference,
+            reference=self._referred(offline, online_rows),
             old=old,
         )
+
+    def _referred(self, offline: Sequence[Group], online: Rows) -> list[Tensor]:
+        """log pi_ref of all rows, offline ones first."""
+        if self._reference is None:
+            return []
+        rows = [row for group in offline for row in self._reference.offline(group)]
+        return rows + self._reference.online(online, self._config.temperature)
 
     def _online_rows(self, group: Group) -> Rows:
         return self._encoder.online(group, [r.ids for r in self._rollouts[group.group_id]])

@@ -192,7 +192,7 @@ class MicroBatch:
     online: Rows
     """Rows of the rollouts."""
     reference: list[Tensor]
-    """log pi_ref of each row [T_i], offline rows first."""
+    """log pi_ref of each row [T_i], offline rows first; empty where the objective reads none."""
     old: list[Tensor | None]
     """log pi_old of each row where rollouts are reused, else None."""
 

@@ -1,4 +1,4 @@
-"""Settings of a hybrid training run; each default says how it is known.
+"""Settings of a training run, whatever its objective; each default says how it is known.
 
 `paper` = printed there; `R1-V` = left open by the paper, taken from the training code that its
 authors name; `second-hand`, `assumed` = see the paper map.
@@ -40,23 +40,11 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
-class HybridConfig:
+class TrainingConfig:
     """How a policy is trained on offline and online groups."""
 
     learning_rate: float = 1e-6
     """Peak learning rate of AdamW (R1-V)."""
-    beta: float = 0.04
-    """Weight of the KL term of eq. 7 (R1-V)."""
-    clip: float = 0.2
-    """Range of the importance ratio where rollouts are used more than once (assumed)."""
-    advantages: Literal["pair", "raw"] = "pair"
-    """How the fixed rewards of an offline pair become advantages (assumed)."""
-    aggregate: Literal["sample", "sequence", "token"] = "sample"
-    """What the loss is the mean of; see `HybridGRPO.aggregate` (assumed)."""
-    chosen_reward: float = 2.0
-    """Fixed reward of a chosen response (second-hand)."""
-    rejected_reward: float = 0.0
-    """Fixed reward of a rejected response (assumed)."""
     num_generations: int = 8
     """G: rollouts per online prompt (R1-V)."""
     temperature: float = 1.0
@@ -73,8 +61,13 @@ class HybridConfig:
     """Groups per forward and backward pass of one rank; memory, not results (assumed)."""
     rollout_rows: int = 64
     """Rollouts sampled at once; memory, not results (assumed)."""
+    curriculum: Literal["shuffled", "easy_to_hard"] = "shuffled"
+    """Order of the groups: drawn from the union of both streams (paper of MBPO), or the offline
+    groups by difficulty (paper of MFPO)."""
+    levels: int = 3
+    """Phases of `easy_to_hard` (paper of MFPO), of equal size (assumed)."""
     offline_epochs: int = 1
-    """Passes over the offline groups (assumed)."""
+    """Passes over the offline groups (assumed); with `easy_to_hard`, in each phase."""
     online_epochs: int = 1
     """Passes over the online groups (paper)."""
     max_steps: int | None = None
@@ -128,6 +121,10 @@ class HybridConfig:
             raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1 or None, got {self.max_steps}")
+        if self.curriculum not in ("shuffled", "easy_to_hard"):
+            raise ValueError(
+                f"curriculum must be 'shuffled' or 'easy_to_hard', got {self.curriculum!r}"
+            )
         if self.save_every % self.iterations:
             raise ValueError(
                 f"save_every must be a multiple of iterations, or a resumed run would lack the "
@@ -142,6 +139,7 @@ _AT_LEAST = {
     "groups_per_step": 1,
     "micro_batch_groups": 1,
     "rollout_rows": 1,
+    "levels": 1,
     "offline_epochs": 0,
     "online_epochs": 0,
     "warmup_steps": 0,

@@ -12,7 +12,7 @@ from mbpo_core.objectives.grpo import group_advantages
 from mbpo_core.objectives.protocol import Metrics
 from mbpo_core.seeds import seed_for
 from mbpo_core.training.batches import NO_ROWS, Encoder
-from mbpo_core.training.config import HybridConfig
+from mbpo_core.training.config import TrainingConfig
 
 
 class Verdict(Protocol):
@@ -60,7 +60,7 @@ def roll_out(
     policy: QwenVL,
     encoder: Encoder,
     groups: Sequence[Group],
-    config: HybridConfig,
+    config: TrainingConfig,
     step: int,
     reward_fn: RewardFn,
 ) -> dict[str, tuple[Rollout, ...]]:

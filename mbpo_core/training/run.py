@@ -21,20 +21,19 @@ from transformers.utils.logging import (
     is_progress_bar_enabled,
 )
 
-from mbpo_core.curriculum import shuffled
 from mbpo_core.grouping import Group, by_id
 from mbpo_core.models.loading import save_policy
 from mbpo_core.models.qwen_vl import QwenVL, unwrapped
-from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.objectives.protocol import Objective
 from mbpo_core.training.adaptation import Reference, prepare_policy
 from mbpo_core.training.assembly import Assembler
 from mbpo_core.training.batches import Encoder, plan_slots
-from mbpo_core.training.config import HybridConfig
+from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row, TrainingLog
+from mbpo_core.training.plan import planned_steps, readable
 from mbpo_core.training.probes import probe_set
 from mbpo_core.training.rollouts import RewardFn
-from mbpo_core.training.trainer import HybridTrainer, autocast_for
+from mbpo_core.training.trainer import GroupTrainer, autocast_for
 
 logger = logging.getLogger(__name__)
 
@@ -59,53 +58,54 @@ def train(
     policy: QwenVL,
     groups: Sequence[Group],
     images: Mapping[str, Tensor],
-    config: HybridConfig,
+    config: TrainingConfig,
     output_dir: Path,
     reward_fn: RewardFn,
     *,
+    objective: Objective,
     resume: bool,
     on_step: Callable[[Row], None] | None = None,
-    objective: Objective | None = None,
 ) -> TrainResult:
-    """Train a policy on offline and online groups with the hybrid loss (eq. 7).
+    """Train a policy on offline and online groups with an objective (MBPO: eq. 7).
 
-    Per optimiser step: a mini-batch from the union of both streams; G rollouts of each online
-    prompt, verified; one forward pass per micro-batch over both streams; one update.
+    Per optimiser step: a mini-batch as the curriculum has it; G rollouts of each online prompt,
+    verified; one forward pass per micro-batch over both streams; one update.
 
     Args:
         policy: the initial policy, on its device; it is trained in place. Its state at the call
             is the reference, also when an interrupted run is resumed: pass the initial one then.
-        groups: both streams.
+        groups: both streams; of an offline group only the roles that the objective reads are used.
         images: image id -> uint8 [3, H, W], sides as the model wants them.
         config: settings.
         output_dir: takes checkpoints, `log/` (JSON lines), `model/` and `adapter/`.
         reward_fn: verifies a rollout; called as (text, kind, answer, options).
+        objective: the loss; its repr is part of what a run is.
         resume: continue from the newest whole checkpoint in `output_dir`, or start where there is
             none. Log rows after that checkpoint are dropped and written again.
         on_step: called with each row of the `steps` table.
-        objective: another objective than the hybrid loss of `config`.
 
     Raises:
         FileExistsError: where `output_dir` holds a run and `resume` is false.
-        ValueError: where it holds *another* run, or a row is over the length limit.
+        ValueError: where it holds *another* run, a row is over the length limit, or a group (it is
+            named) is not one that the objective and the curriculum can read.
         FloatingPointError: where a loss is not finite.
 
-    Differs from the paper: it states none of the optimiser's settings; see `HybridConfig`.
+    Differs from the paper: it states none of the optimiser's settings; see `TrainingConfig`.
     """
+    groups = readable(groups, objective, config)
     plan = planned_steps(groups, config)
     total = len(plan) * config.iterations
     args = _arguments(policy, config, output_dir, min(config.max_steps or total, total))
     with args.main_process_first(local=False):
         if args.process_index == 0:
-            _claim(output_dir, _identity(config, plan, groups), resume=resume)
+            _claim(output_dir, _identity(config, objective, plan, groups), resume=resume)
         checkpoint = _newest_checkpoint(output_dir)
     prepare_policy(policy, config)
     log = TrainingLog(
         output_dir / "log", keep_steps=_step_of(checkpoint), writes=args.process_index == 0
     )
     trainer = _trainer(
-        policy, groups, images, config, reward_fn, objective or _hybrid(config), plan, args, log,
-        on_step,
+        policy, groups, images, config, reward_fn, objective, plan, args, log, on_step,
     )  # fmt: skip
     with _without_bars(), _features_kept(policy):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -117,14 +117,14 @@ def _trainer(
     policy: QwenVL,
     groups: Sequence[Group],
     images: Mapping[str, Tensor],
-    config: HybridConfig,
+    config: TrainingConfig,
     reward_fn: RewardFn,
     objective: Objective,
     plan: Sequence[Sequence[str]],
     args: TrainingArguments,
     log: TrainingLog,
     on_step: Callable[[Row], None] | None,
-) -> HybridTrainer:
+) -> GroupTrainer:
     """Check the rows of the plan, freeze the reference, and put the trainer together."""
     index = by_id(groups)
     encoder = Encoder(policy, images)
@@ -132,9 +132,11 @@ def _trainer(
         [index[i] for i in sorted({i for batch in plan for i in batch})], config.max_new_tokens
     )
     autocast = partial(autocast_for, args.device, config)
-    reference = Reference(policy, encoder, autocast=autocast)
-    reference.to(args.device)
-    return HybridTrainer(
+    reference = None
+    if objective.needs_reference:
+        reference = Reference(policy, encoder, autocast=autocast)
+        reference.to(args.device)
+    return GroupTrainer(
         policy=policy,
         encoder=encoder,
         assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast),
@@ -147,20 +149,6 @@ def _trainer(
         probes=probe_set(groups, config.probe_groups, config.seed),
         log=log,
         on_step=on_step,
-    )
-
-
-def planned_steps(groups: Sequence[Group], config: HybridConfig) -> list[list[str]]:
-    """Group ids per mini-batch; each is used for `iterations` optimiser steps."""
-    bound = None if config.max_steps is None else math.ceil(config.max_steps / config.iterations)
-    return shuffled(
-        config.seed,
-        [group.group_id for group in groups if group.stream == "offline"],
-        [group.group_id for group in groups if group.stream == "online"],
-        config.groups_per_step,
-        offline_epochs=config.offline_epochs,
-        online_epochs=config.online_epochs,
-        max_steps=bound,
     )
 
 
@@ -187,19 +175,8 @@ def _features_kept(policy: QwenVL) -> Iterator[None]:
             yield
 
 
-def _hybrid(config: HybridConfig) -> HybridGRPO:
-    return HybridGRPO(
-        beta=config.beta,
-        clip=config.clip,
-        advantages=config.advantages,
-        aggregate=config.aggregate,
-        chosen_reward=config.chosen_reward,
-        rejected_reward=config.rejected_reward,
-    )
-
-
 def _arguments(
-    policy: QwenVL, config: HybridConfig, output_dir: Path, steps: int
+    policy: QwenVL, config: TrainingConfig, output_dir: Path, steps: int
 ) -> TrainingArguments:
     """The Trainer's settings: ours where we have one, quiet and deterministic elsewhere."""
     args = TrainingArguments(
@@ -230,11 +207,17 @@ def _arguments(
     return args
 
 
-def _identity(config: HybridConfig, plan: Sequence[Sequence[str]], groups: Sequence[Group]) -> str:
+def _identity(
+    config: TrainingConfig,
+    objective: Objective,
+    plan: Sequence[Sequence[str]],
+    groups: Sequence[Group],
+) -> str:
     """What a run is, as JSON: a folder that holds another one is not resumed."""
     record = sorted((dataclasses.astuple(group) for group in groups), key=lambda group: group[0])
     content = hashlib.sha256(json.dumps([plan, record]).encode()).hexdigest()
-    return json.dumps({"config": dataclasses.asdict(config), "content": content}, indent=1)
+    settings = {"config": dataclasses.asdict(config), "objective": repr(objective)}
+    return json.dumps(settings | {"content": content}, indent=1)
 
 
 def _claim(output_dir: Path, identity: str, *, resume: bool) -> None:
@@ -274,7 +257,7 @@ def _step_of(checkpoint: Path | None) -> int:
 
 
 def _finish(
-    trainer: HybridTrainer, policy: QwenVL, config: HybridConfig, output_dir: Path
+    trainer: GroupTrainer, policy: QwenVL, config: TrainingConfig, output_dir: Path
 ) -> TrainResult:
     """Write the trained model so that it loads like any checkpoint."""
     policy.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)

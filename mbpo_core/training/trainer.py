@@ -29,7 +29,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.protocol import Counts, Metrics, Objective, ObjectiveOutput
 from mbpo_core.training.assembly import Assembler
 from mbpo_core.training.batches import Encoder, MicroBatch, Slot, score
-from mbpo_core.training.config import HybridConfig
+from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row, TrainingLog
 from mbpo_core.training.probes import probe
 from mbpo_core.training.stream_norms import StreamNorms, check_supported
@@ -37,7 +37,7 @@ from mbpo_core.training.stream_norms import StreamNorms, check_supported
 logger = logging.getLogger(__name__)
 
 
-class HybridTrainer(Trainer):
+class GroupTrainer(Trainer):
     """Trains a policy on slots of groups with an objective."""
 
     def __init__(
@@ -47,7 +47,7 @@ class HybridTrainer(Trainer):
         encoder: Encoder,
         assembler: Assembler,
         objective: Objective,
-        config: HybridConfig,
+        config: TrainingConfig,
         args: TrainingArguments,
         slots: Sequence[Slot],
         probes: Sequence[Group],
@@ -257,7 +257,7 @@ class HybridTrainer(Trainer):
 class _Probing(TrainerCallback):
     """Probes before the first step and every `probe_every` steps; the end is the caller's."""
 
-    def __init__(self, trainer: HybridTrainer) -> None:
+    def __init__(self, trainer: GroupTrainer) -> None:
         self._trainer = trainer
 
     def on_train_begin(
@@ -276,7 +276,7 @@ class _Probing(TrainerCallback):
             self._trainer.probe()
 
 
-def autocast_for(device: torch.device, config: HybridConfig) -> torch.autocast:
+def autocast_for(device: torch.device, config: TrainingConfig) -> torch.autocast:
     """Autocast to bfloat16 where asked, a no-op otherwise."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.bf16)
 

@@ -55,9 +55,10 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
         from mbpo_core.mining.png import decode_png
         from mbpo_core.models.loading import load_policy
         from mbpo_core.models.protocol import PromptedResponse
+        from mbpo_core.objectives.grpo import HybridGRPO
         from mbpo_core.responses import RefusalRules, RespondRow, sample_rejected
         from mbpo_core.rewards import verify
-        from mbpo_core.training import HybridConfig, train
+        from mbpo_core.training import TrainingConfig, train
 
         policy = load_policy("mbpo_core/testbed/model")
         found = embedded.items("dev", "counter", 2)
@@ -90,10 +91,10 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
                     Candidate("chosen", item.answer, item.question_id),
                     Candidate("rejected", answer.text, item.question_id, "negative",
                               tuple(answer.ids))), **name))
-        config = HybridConfig(max_steps=1, groups_per_step=4, num_generations=2,
+        config = TrainingConfig(max_steps=1, groups_per_step=4, num_generations=2,
                               max_new_tokens=8, probe_groups=1)
         result = train(policy, groups, images, config, Path(sys.argv[1]) / "run", verify,
-                       resume=False)
+                       objective=HybridGRPO(), resume=False)
         scores = [embedded.score(i, policy.decode(r.ids)) for i, r in zip(found, drawn)]
         print(len(gains), len(mined), len(drawn), result.steps, len(scores))
         """,

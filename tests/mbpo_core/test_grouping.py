@@ -29,7 +29,6 @@ def test_a_rejected_image_is_the_chosen_response_under_another_image():
 @pytest.mark.parametrize(
     ("candidates", "message"),
     [
-        ((CHOSEN,), "at least one other"),
         ((REJECTED, REJECTED), "exactly one chosen"),
         ((CHOSEN, CHOSEN), "exactly one chosen"),
         ((CHOSEN, Candidate("rejected", "a red bird", "clean")), "equal to the chosen"),

@@ -8,7 +8,8 @@ import torch
 from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.preprocessing import ImageConfig
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.training import HybridConfig
+from mbpo_core.objectives.grpo import HybridGRPO
+from mbpo_core.training import TrainingConfig
 from tests.mbpo_core.tiny_models import build_model, random_image
 
 
@@ -60,7 +61,7 @@ def images():
 
 @pytest.fixture
 def small():
-    base = HybridConfig(
+    base = TrainingConfig(
         learning_rate=1e-3,
         num_generations=3,
         max_new_tokens=4,
@@ -74,6 +75,9 @@ def small():
         seed=3,
     )
     return lambda **changes: replace(base, **changes)
+
+
+HYBRID = HybridGRPO()
 
 
 @pytest.fixture

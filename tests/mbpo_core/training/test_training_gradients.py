@@ -8,11 +8,13 @@ from peft import PeftModel
 from transformers import TrainerCallback
 
 from mbpo_core.models.loading import load_policy
+from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.training import LoraSettings, run, train
 from mbpo_core.training.adaptation import Reference, prepare_policy
 from mbpo_core.training.batches import Encoder, plan_slots
-from mbpo_core.training.trainer import HybridTrainer, autocast_for
+from mbpo_core.training.trainer import GroupTrainer, autocast_for
 from tests.mbpo_core.training.conftest import (
+    HYBRID,
     equal_weights,
     offline_group,
     online_group,
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 def gradients_of(new_policy, images, reward, tmp_path, monkeypatch):
     """Train one step and return its rows and gradients before clipping."""
 
-    def measure(config, groups, policy=None):
+    def measure(config, groups, objective=HYBRID):
         found = {}
 
         class Spy(TrainerCallback):
@@ -40,14 +42,17 @@ def gradients_of(new_policy, images, reward, tmp_path, monkeypatch):
                     if parameter.grad is not None:
                         found[name] = parameter.grad.clone()
 
-        class Spied(HybridTrainer):
+        class Spied(GroupTrainer):
             def __init__(self, **parts):
                 super().__init__(**parts)
                 self.add_callback(Spy())
 
-        monkeypatch.setattr(run, "HybridTrainer", Spied)
+        monkeypatch.setattr(run, "GroupTrainer", Spied)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        result = train(policy or new_policy(), groups, images, config, folder, reward, resume=False)
+        result = train(
+            new_policy(), groups, images, config, folder, reward,
+            objective=objective, resume=False,
+        )  # fmt: skip
         return found, result.tables["steps"][0]
 
     return measure
@@ -76,9 +81,10 @@ MIXED += [online_group(i) for i in range(4, 8)]
     ids=["sample", "sequence", "token", "offline", "online"],
 )
 def test_one_micro_batch_of_eight_is_eight_of_one(gradients_of, small, groups, aggregate):
-    config = {"groups_per_step": 8, "max_steps": 1, "aggregate": aggregate, "beta": 0.5}
-    at_once, row = gradients_of(small(micro_batch_groups=8, **config), groups)
-    by_one, same = gradients_of(small(micro_batch_groups=1, **config), groups)
+    config = {"groups_per_step": 8, "max_steps": 1}
+    objective = HybridGRPO(aggregate=aggregate, beta=0.5)
+    at_once, row = gradients_of(small(micro_batch_groups=8, **config), groups, objective)
+    by_one, same = gradients_of(small(micro_batch_groups=1, **config), groups, objective)
     close(at_once, by_one)
     for name in ("loss_offline", "loss_online", "grad_norm", "tokens", "reward", "margin_sum"):
         assert same_figure(row[name], same[name]), name
@@ -116,9 +122,13 @@ def test_slots_are_even_and_short_steps_are_filled_with_dummies():
 
 @pytest.mark.parametrize("groups", [MIXED[:2], MIXED[4:6]], ids=["offline", "online"])
 def test_a_dummy_slot_changes_nothing(gradients_of, small, groups):
-    config = {"max_steps": 1, "beta": 0.5}
-    full, _ = gradients_of(small(groups_per_step=2, micro_batch_groups=2, **config), groups)
-    thin, _ = gradients_of(small(groups_per_step=4, micro_batch_groups=1, **config), groups)
+    pull = HybridGRPO(beta=0.5)
+    full, _ = gradients_of(
+        small(max_steps=1, groups_per_step=2, micro_batch_groups=2), groups, pull
+    )
+    thin, _ = gradients_of(
+        small(max_steps=1, groups_per_step=4, micro_batch_groups=1), groups, pull
+    )
     close(full, thin)
 
 
@@ -127,8 +137,9 @@ def test_reused_rollouts_are_drawn_once_and_scored_against_the_policy_that_drew_
 ):
     config = small(iterations=2, max_steps=4, groups_per_step=4, learning_rate=0.02)
     result = train(
-        new_policy(), MIXED[4:], images, config, tmp_path / "reused", reward, resume=False
-    )
+        new_policy(), MIXED[4:], images, config, tmp_path / "reused", reward,
+        objective=HYBRID, resume=False,
+    )  # fmt: skip
     assert sorted({row["step"] for row in result.tables["rollouts"]}) == [1, 3]
     steps = result.tables["steps"]
     assert steps[0]["reward"] == steps[1]["reward"]
@@ -214,7 +225,9 @@ def test_adapters_are_saved_resumed_and_merged(new_policy, images, reward, small
     groups, lora = MIXED[2:6], LoraSettings(4, 8, merge=merge)
     config = small(groups_per_step=2, lora=lora, max_steps=4, save_every=2)
     policy = new_policy()
-    result = train(policy, groups, images, config, tmp_path / "whole", reward, resume=False)
+    result = train(
+        policy, groups, images, config, tmp_path / "whole", reward, objective=HYBRID, resume=False
+    )
 
     def stop(row):
         if row["step"] == 3:
@@ -228,11 +241,14 @@ def test_adapters_are_saved_resumed_and_merged(new_policy, images, reward, small
             config,
             tmp_path / "cut",
             reward,
+            objective=HYBRID,
             resume=False,
             on_step=stop,
         )
     resumed = new_policy()
-    again = train(resumed, groups, images, config, tmp_path / "cut", reward, resume=True)
+    again = train(
+        resumed, groups, images, config, tmp_path / "cut", reward, objective=HYBRID, resume=True
+    )
     assert again.tables == result.tables
     assert equal_weights(weights(policy), weights(resumed))
 

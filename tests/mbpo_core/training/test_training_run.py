@@ -9,8 +9,9 @@ import torch
 from mbpo_core.grouping import Group
 from mbpo_core.models.loading import load_policy
 from mbpo_core.models.preprocessing import to_unit
+from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.training import LoraSettings, train
-from tests.mbpo_core.training.conftest import Verdict, equal_weights, offline_group, weights
+from tests.mbpo_core.training.conftest import HYBRID, Verdict, equal_weights, offline_group, weights
 
 # peft asks transformers by a name that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -22,11 +23,12 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def run(new_policy, groups, images, reward, tmp_path):
-    def start(config, folder="out", *, resume=False, policy=None, **more):
+    def start(config, folder="out", *, objective=HYBRID, resume=False, policy=None, **more):
         policy = policy or new_policy()
         result = train(
-            policy, groups, images, config, tmp_path / folder, reward, resume=resume, **more
-        )
+            policy, groups, images, config, tmp_path / folder, reward,
+            objective=objective, resume=resume, **more,
+        )  # fmt: skip
         return policy, result
 
     return start
@@ -84,7 +86,16 @@ def test_rewards_come_from_the_verifier_and_unread_answers_are_counted_apart(
         "g", "online", "s", "image-0", "Which?", kind="multiple_choice", answer="A", options=options
     )
     config = small(online_epochs=1, num_generations=6)
-    result = train(new_policy(), [group], images, config, tmp_path / "out", verify, resume=False)
+    result = train(
+        new_policy(),
+        [group],
+        images,
+        config,
+        tmp_path / "out",
+        verify,
+        objective=HYBRID,
+        resume=False,
+    )
     assert {arguments[1:] for arguments in calls} == {("multiple_choice", "A", options)}
     (row,) = result.tables["steps"]
     assert (row["reward"], row["unparseable_share"]) == (0.5, pytest.approx(2 / 6))
@@ -166,7 +177,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_nor_taken_for_another(run,
     with pytest.raises(FileExistsError, match="holds a run already"):
         run(small(max_steps=1))
     with pytest.raises(ValueError, match="other settings or groups"):
-        run(small(max_steps=1, beta=0.1), resume=True)
+        run(small(max_steps=2), resume=True)
+    with pytest.raises(ValueError, match="other settings or groups"):
+        run(small(max_steps=1), objective=HybridGRPO(beta=0.1), resume=True)
 
 
 def test_it_is_quiet(run, small, capfd):
@@ -202,12 +215,30 @@ def test_a_text_that_cannot_be_scored_is_refused_with_its_group(
 ):
     group = offline_group(0, rejected="a cat<|im_end|>")
     with pytest.raises(ValueError, match=r"group pair-0: .*special token <\|im_end\|>"):
-        train(new_policy(), [group], images, small(), tmp_path / "out", reward, resume=False)
+        train(
+            new_policy(),
+            [group],
+            images,
+            small(),
+            tmp_path / "out",
+            reward,
+            objective=HYBRID,
+            resume=False,
+        )
 
 
 def test_a_missing_image_is_named(new_policy, groups, small, reward, tmp_path):
     with pytest.raises(KeyError, match="was not given"):
-        train(new_policy(), groups, {}, small(), tmp_path / "out", reward, resume=False)
+        train(
+            new_policy(),
+            groups,
+            {},
+            small(),
+            tmp_path / "out",
+            reward,
+            objective=HYBRID,
+            resume=False,
+        )
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -220,7 +251,7 @@ def test_a_frozen_tower_sees_an_image_once_a_step(
         lambda module, args, kwargs: seen.append(args[0].shape[0]), with_kwargs=True
     )
     config = small(freeze_vision=frozen, max_steps=2, groups_per_step=9, micro_batch_groups=9)
-    train(policy, groups, images, config, tmp_path, reward, resume=False)
+    train(policy, groups, images, config, tmp_path, reward, objective=HYBRID, resume=False)
     each = 16  # patches of an image of 56 x 56
     # Two steps over 6 pairs and 3 prompts. Trained: a prompt for rollouts, reference and policy, a
     # pair for the policy and, in the first step only, for the reference.

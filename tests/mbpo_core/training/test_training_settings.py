@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mbpo_core.training import HybridConfig, LoraSettings
+from mbpo_core.training import LoraSettings, TrainingConfig
 from mbpo_core.training.log import TrainingLog
 
 
@@ -20,7 +20,7 @@ from mbpo_core.training.log import TrainingLog
 )
 def test_a_setting_out_of_range_is_named(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
-        HybridConfig(**changes)
+        TrainingConfig(**changes)
     with pytest.raises(ValueError, match="rank >= 1"):
         LoraSettings(rank=0)
 

@@ -7,7 +7,8 @@ import torch
 
 from mbpo_core.models.preprocessing import ImageConfig
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.training import HybridConfig, train
+from mbpo_core.objectives.grpo import HybridGRPO
+from mbpo_core.training import TrainingConfig, train
 from tests.mbpo_core.tiny_models import build_model, build_tokenizer, random_image
 from tests.mbpo_core.training.conftest import length_parity, offline_group, online_group
 
@@ -18,7 +19,7 @@ def main(folder, groups_per_step, stream_norm_every):
     policy = QwenVL(build_model("qwen2_vl", tokenizer), tokenizer, ImageConfig())
     groups = [offline_group(i, chosen="a red bird" * (i + 1)) for i in range(4)]
     groups += [online_group(i) for i in range(4, 7)]
-    config = HybridConfig(
+    config = TrainingConfig(
         learning_rate=1e-3,
         num_generations=3,
         max_new_tokens=4,
@@ -30,7 +31,9 @@ def main(folder, groups_per_step, stream_norm_every):
         stream_norm_every=stream_norm_every,
     )
     images = {f"image-{i}": random_image(i, 56, 56) for i in range(7)}
-    train(policy, groups, images, config, folder, length_parity, resume=False)
+    train(
+        policy, groups, images, config, folder, length_parity, objective=HybridGRPO(), resume=False
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from tests.mutation.mutants.mutant import Mutant
 
 _GRPO = "mbpo_core/objectives/grpo.py"
+_RESPONSES = "mbpo_core/objectives/response_metrics.py"
 _SEQUENCE = "mbpo_core/objectives/sequence.py"
 _OF_GRPO = ("tests/mbpo_core/objectives/test_grpo.py",)
 _OF_SEQUENCE = ("tests/mbpo_core/objectives/test_sequence.py",)
@@ -165,7 +166,7 @@ MUTANTS = (
     Mutant(
         "margin-per-token-is-the-sum",
         "the logged margin per token is a margin of sums, that is, of length",
-        _GRPO,
+        _RESPONSES,
         "sums[chosen] / sizes[chosen] - sums[rejected] / sizes[rejected]",
         "sums[chosen] - sums[rejected]",
         _OF_GRPO,

@@ -3,6 +3,7 @@
 from tests.mutation.mutants.mutant import Mutant
 
 _DPO = "mbpo_core/objectives/dpo.py"
+_SEQUENCE = "mbpo_core/objectives/sequence.py"
 _PLACKETT_LUCE = "mbpo_core/objectives/plackett_luce.py"
 _HALF = "tests/mbpo_core/objectives/test_half_precision.py"
 _OF_DPO = ("tests/mbpo_core/objectives/test_dpo.py", _HALF)
@@ -13,8 +14,8 @@ MUTANTS = (
         "dpo-without-reference",
         "implicit rewards are plain log-probabilities: nothing holds the policy back",
         _DPO,
-        "(_at_least_float32(logps) - _at_least_float32(reference.detach()))",
-        "_at_least_float32(logps)",
+        "(at_least_float32(logps) - at_least_float32(reference.detach()))",
+        "at_least_float32(logps)",
         _OF_DPO,
     ),
     Mutant(
@@ -37,14 +38,14 @@ MUTANTS = (
         "dpo-sides-swapped",
         "the rejected response is preferred",
         _DPO,
-        "-logsigmoid(_at_least_float32(preferred) - _at_least_float32(other))",
-        "-logsigmoid(_at_least_float32(other) - _at_least_float32(preferred))",
+        "-logsigmoid(at_least_float32(preferred) - at_least_float32(other))",
+        "-logsigmoid(at_least_float32(other) - at_least_float32(preferred))",
         _OF_DPO,
     ),
     Mutant(
         "dpo-in-half-precision",
         "implicit rewards are differences taken in bfloat16",
-        _DPO,
+        _SEQUENCE,
         "torch.promote_types(values.dtype, torch.float32)",
         "values.dtype",
         _OF_DPO,
@@ -61,16 +62,16 @@ MUTANTS = (
         "softmax-over-the-batch",
         "candidates compete with those of other groups",
         _PLACKETT_LUCE,
-        "torch.log_softmax(wide, dim=-1)",
-        "torch.log_softmax(wide, dim=0)",
+        "torch.log_softmax(at_least_float32(rewards), dim=-1)",
+        "torch.log_softmax(at_least_float32(rewards), dim=0)",
         _OF_PLACKETT_LUCE,
     ),
     Mutant(
         "softmax-over-the-rejected-alone",
         "the chosen reward is left out of the denominator: the loss has no lower bound",
         _PLACKETT_LUCE,
-        "return -torch.log_softmax(wide, dim=-1)[..., 0]",
-        "return torch.logsumexp(wide[..., 1:], dim=-1) - wide[..., 0]",
+        "return -torch.log_softmax(at_least_float32(rewards), dim=-1)[..., 0]",
+        "return torch.logsumexp(rewards[..., 1:], dim=-1) - rewards[..., 0]",
         _OF_PLACKETT_LUCE,
     ),
 )
