@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-RECIPE ?= tiny
+RECIPE ?= mbpo
 LIMIT ?=
 ARGS ?=
 # Where pip finds the build of PyTorch that fits the device; empty: wherever pip is configured to.
@@ -21,7 +21,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 ##@ The pipeline
 .PHONY: run up down status
-run: $(INSTALLED)  ## run it once, server and all: make run [RECIPE=tiny] [LIMIT=N] [ARGS="--set mine.steps=5"]
+run: $(INSTALLED)  ## run it once, server and all: make run [RECIPE=mbpo] [LIMIT=N] [ARGS="--set mine.steps=5"]
 	@$(BIN)/python -m deployments.launch run $(RECIPE) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
 
 up: $(INSTALLED)  ## leave a Prefect server and a runner standing, on the port in pyproject.toml

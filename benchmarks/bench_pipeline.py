@@ -29,7 +29,7 @@ SELECT_ROUNDS = 3
 
 def bench_select(folder: Path, rows: int) -> None:
     """Print what `select` takes, its key, Parquet and commit included; the median round counts."""
-    recipe = configured("tiny", {}, None)
+    recipe = configured("mbpo", {}, None)
     rounds, chosen = time_select(folder / "select", recipe, rows, SELECT_ROUNDS)
     cpu, wall = [each.cpu for each in rounds], [each.wall for each in rounds]
     print_figures("select", rows=rows, chosen=chosen, cpu_seconds=median(cpu),
@@ -75,7 +75,7 @@ def main(words: Sequence[str] | None = None) -> None:
             outside = bench_run(folder, given.limit, given.set)
         if "inline" in parts:
             settings = dict(map(parse_override, given.set)) | {"train.max_steps": INLINE_STEPS}
-            bench_inline(folder, configured("tiny", settings, given.limit), outside)
+            bench_inline(folder, configured("mbpo", settings, given.limit), outside)
         if "select" in parts:
             bench_select(folder, given.rows)
         if "ingest" in parts:

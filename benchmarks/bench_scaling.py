@@ -64,7 +64,7 @@ def time_selection(folder: Path, size: int) -> float:
 
 def _recipe(records: int, settings: dict[str, object] | None = None) -> Recipe:
     scenes = -(-records // len(POOL_KINDS))
-    return configured("tiny", {
+    return configured("mbpo", {
         "ingest.source.scenes": scenes,
         "ingest.limit": records,
         "score.shard_rows": SHARD_ROWS["score"],

@@ -67,7 +67,7 @@ def recipe_for(source: Path, shard_rows: int = 512) -> Recipe:
     ingest = IngestConfig(
         source=FileSource(path=str(source)), min_pixels=28 * 28, shard_rows=shard_rows
     )
-    return load_recipe("tiny").model_copy(update={"ingest": ingest})
+    return load_recipe("mbpo").model_copy(update={"ingest": ingest})
 
 
 def measure_child(source: Path, root: Path) -> dict[str, float]:

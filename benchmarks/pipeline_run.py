@@ -42,7 +42,7 @@ class Run:
 
 def command(home: Path, root: Path, limit: int | None, settings: Sequence[str]) -> Run:
     """Run the embedded recipe as `make run` does; raises RuntimeError with its output."""
-    words = [sys.executable, "-m", "deployments.launch", "run", "tiny", "--home", str(home),
+    words = [sys.executable, "-m", "deployments.launch", "run", "mbpo", "--home", str(home),
              "--runtime", f"root={root}"]  # fmt: skip
     words += ["--limit", str(limit)] if limit else []
     words += [word for setting in settings for word in ("--set", setting)]

@@ -93,7 +93,7 @@ def status(home: HomeOption = DEFAULT_HOME) -> None:
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe or path of its file.")] = "tiny",
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe or path of its file.")] = "mbpo",
     limit: Annotated[int | None, typer.Option(help="Only so many samples: a pilot.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only these stages.")] = None,
     start: Annotated[str | None, typer.Option(help="First stage.")] = None,

@@ -87,7 +87,7 @@ def _submit(pool: WorkerPool, retries: int) -> Any:
     task_runner=ThreadPoolTaskRunner(max_workers=64),  # threads wait; the workers are the limit
 )
 def mbpo(
-    recipe: str = "tiny",
+    recipe: str = "mbpo",
     only: list[str] | None = None,
     start: str | None = None,
     refresh: list[str] | None = None,

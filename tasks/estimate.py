@@ -12,7 +12,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mbpo_core.config import EmbeddedSource, HeldOutBenchmark, Model, PretrainedModel, Recipe
+from mbpo_core.config import (
+    EmbeddedSource,
+    HeldOutBenchmark,
+    Model,
+    PGDMiner,
+    PretrainedModel,
+    Recipe,
+)
 from mbpo_core.testbed.questions import QUESTION_KINDS
 from mbpo_core.testbed.scenes import IMAGE_SIZE
 from storage.manifest import Manifest
@@ -76,14 +83,18 @@ def _flops(stage: str, recipe: Recipe) -> float | None:
 def _forwards(stage: str, recipe: Recipe) -> tuple[float, PretrainedModel | None]:
     """Return how many forwards one row costs, and of which model."""
     policy = _pretrained(recipe.policy)
-    if stage == "score":
-        return 2, _pretrained(recipe.scorer)  # image and blank
+    if stage == "score":  # image and blank of the gain; prompt and answer of the entropy
+        gain = "information_gain" in recipe.score.signals
+        return 2 * len(recipe.score.signals), _pretrained(recipe.scorer) if gain else policy
     if stage == "mine":  # forward and backward a step; after it last, re-read and blank
-        return 2 * recipe.mine.steps + 3, _pretrained(recipe.attacked or recipe.policy)
-    if stage == "respond":
-        return 4, policy  # the prompt, then clean, negative and blank
-    if stage == "train":  # of two responses: reference, forward, backward to the weights
-        return 2 * (1 + 1 + 2) * recipe.train.groups_per_step, policy
+        steps = 2 * recipe.mine.steps + 3 if isinstance(recipe.mine, PGDMiner) else 3
+        attacked = _pretrained(recipe.attacked or recipe.policy)
+        return (steps, attacked) if recipe.mine.makes_images else (0, None)
+    if stage == "respond":  # the prompt, then clean, negative and blank
+        return 4 * len(recipe.respond.sources), policy
+    if stage == "train":  # of each candidate: reference, forward, backward to the weights
+        candidates = len(recipe.train.objective.roles)
+        return candidates * (1 + 1 + 2) * recipe.train.groups_per_step, policy
     if stage == "evaluate":
         return 3, policy  # the prompt, then image and blank
     return 0, None
@@ -119,13 +130,16 @@ def expected_rows(stage: str, recipe: Recipe, rows: dict[str, int | None]) -> in
     known before `ingest`.
     """
     ingested = rows.get("ingest")
-    chosen = None if ingested is None else min(ingested, recipe.select.k)
-    if stage in ("mine", "respond"):
+    chosen = None if ingested is None else min(ingested, recipe.select.k or ingested)
+    sources = len(recipe.respond.sources)
+    if stage == "mine":
         return chosen
+    if stage == "respond":
+        return None if chosen is None else chosen * sources
     if stage == "train":
-        return None if chosen is None else _steps(recipe, chosen)
+        return None if chosen is None else _steps(recipe, chosen * max(1, sources))
     if stage == "evaluate":
-        return 2 * sum(
+        return len(recipe.evaluate.models) * sum(
             benchmark.closed + benchmark.open
             if isinstance(benchmark, HeldOutBenchmark)
             else benchmark.scenes * len(QUESTION_KINDS)

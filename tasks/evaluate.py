@@ -65,7 +65,6 @@ PREDICTIONS = TableSpec(
         ]
     ),
 )
-MODELS = ("base", "trained")
 
 
 class Evaluate(Stage):
@@ -83,16 +82,17 @@ class Evaluate(Stage):
         return {"policy": recipe.policy}
 
     def shards(self, job: Job) -> int:
-        """Return the shards of the base model and as many of the trained one."""
-        return len(MODELS) * _shards_per_model(job)
+        """Return the shards of each model, one after the other."""
+        return len(job.recipe.evaluate.models) * _shards_per_model(job)
 
     def run(self, job: Job, shard: int) -> ShardRows:
         """Answer one run of questions with one model."""
         which, part = divmod(shard, _shards_per_model(job))
         config = job.recipe.evaluate
+        model = config.models[which]
         rows = chunk(items(job), config.shard_rows, part)
         folder = None
-        if MODELS[which] == "trained":
+        if model == "trained":
             folder = job.store.files(job.inputs["train"]) / "model"
         policy = open_policy(job.recipe.policy, job.device, folder)
         questions = {item.question_id: item for item in rows}
@@ -102,11 +102,11 @@ class Evaluate(Stage):
             fits,
             [len(row.prompt) + config.max_new_tokens for row in fits],
             config.batch_tokens,
-            lambda pack: _answer(policy, pack, questions, MODELS[which], config.max_new_tokens),
-            lambda row: _row(questions[row.sample_id], MODELS[which]) | {"reason": "out_of_memory"},
+            lambda pack: _answer(policy, pack, questions, model, config.max_new_tokens),
+            lambda row: _row(questions[row.sample_id], model) | {"reason": "out_of_memory"},
         )
         refused = [
-            _row(item, MODELS[which]) | {"reason": why}
+            _row(item, model) | {"reason": why}
             for item, why in zip(rows, found, strict=True)
             if isinstance(why, str)
         ]
@@ -138,7 +138,8 @@ class Evaluate(Stage):
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every question has one answer of each model."""
-        ids = [f"{model}:{item.question_id}" for model in MODELS for item in items(job)]
+        ids = [f"{model}:{item.question_id}" for model in job.recipe.evaluate.models
+               for item in items(job)]  # fmt: skip
         return [Coverage("predictions", "prediction_id", ids, unique=True)]
 
 
@@ -156,7 +157,9 @@ def _items(
     found: list[Item] = []
     for benchmark in recipe.evaluate.benchmarks:
         if isinstance(benchmark, EmbeddedBenchmark):
-            new = embedded.items(benchmark.part, benchmark.split, benchmark.scenes)
+            new = embedded.items(
+                benchmark.part, benchmark.split, benchmark.scenes, blank=benchmark.blank
+            )
         else:
             unused = _unused(ArtifactStore(root), dict(inputs), benchmark.closed, benchmark.open)
             new = held_out.items(unused)

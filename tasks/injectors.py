@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from mbpo_core.config.responses import EndpointInjector as EndpointSettings
-from mbpo_core.config.responses import Injector as Settings
 from mbpo_core.injection import Injector
 from mbpo_core.testbed.errors import RuleInjector
+
+from mbpo_core.config.responses import EndpointInjector as EndpointSettings
+from mbpo_core.config.responses import Injector as Settings
 from tasks.endpoint import EndpointInjector
 
 
@@ -18,7 +19,7 @@ def make_injector(settings: Settings) -> Injector:
         return EndpointInjector(
             base_url=settings.base_url,
             model=settings.model,
-            api_key_variable=settings.api_key_variable,
+            api_key_env=settings.api_key_env,
             timeout=settings.timeout,
             attempts=settings.attempts,
         )

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
+from mbpo_core.mining.grounded_sam import GroundedSam, load_grounded_sam
+from mbpo_core.mining.inpainting import LamaInpainter, OpenCVInpainter
+from mbpo_core.mining.ranking import ClipRanker, PolicyRanker, load_clip_ranker
+from mbpo_core.mining.removal import ObjectRemoval
+from mbpo_core.testbed.truth import TruthFinder, TruthInpainter
+
 from mbpo_core.config import mining as config
 from mbpo_core.mining.alteration import AlterationMiner
 from mbpo_core.mining.attack import PGDMiner
 from mbpo_core.mining.blank import Blank
 from mbpo_core.mining.cells import CellFinder
 from mbpo_core.mining.crop import Crop
-from mbpo_core.mining.grounded_sam import GroundedSam, load_grounded_sam
-from mbpo_core.mining.inpainting import LamaInpainter, OpenCVInpainter
 from mbpo_core.mining.keywords import multipartite_rank
 from mbpo_core.mining.noise import DiffusionNoise, UniformNoise
 from mbpo_core.mining.pgd import PGD
@@ -25,13 +29,10 @@ from mbpo_core.mining.protocol import (
     RegionFinder,
     Tagger,
 )
-from mbpo_core.mining.ranking import ClipRanker, PolicyRanker, load_clip_ranker
 from mbpo_core.mining.region_noise import RegionNoise
-from mbpo_core.mining.removal import ObjectRemoval
 from mbpo_core.mining.tags import ClassifierTagger, NounTagger, load_classifier_tagger
 from mbpo_core.models.loading import model_fingerprint
 from mbpo_core.models.protocol import Policy
-from mbpo_core.testbed.truth import TruthFinder, TruthInpainter
 from storage.files import sha256_file
 
 RANDOM_SHARE = 0.2
@@ -97,7 +98,9 @@ def _inpainter(inpainter: config.Inpainter, device: str) -> Inpainter:
 
 
 def _ranker(ranker: config.Ranker, policy: Policy, device: str) -> ImageRanker:
-    return PolicyRanker(policy) if isinstance(ranker, config.PolicyRanker) else _clip(ranker, device)
+    return (
+        PolicyRanker(policy) if isinstance(ranker, config.PolicyRanker) else _clip(ranker, device)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -146,7 +149,10 @@ def checkpoints(miner: config.Miner) -> dict[str, str]:
 def _checkpoints(miner: config.Miner) -> Iterator[tuple[str, config.Checkpoint]]:
     finder, tagger = getattr(miner, "finder", None), getattr(miner, "tagger", None)
     ranker = getattr(miner, "ranker", None)
-    if isinstance(finder, config.GroundedSamFinder) and getattr(miner, "scope", "regions") == "regions":
+    if (
+        isinstance(finder, config.GroundedSamFinder)
+        and getattr(miner, "scope", "regions") == "regions"
+    ):
         yield "detector", finder.detector
         yield "segmenter", finder.segmenter
     if isinstance(tagger, config.ClassifierTagger):

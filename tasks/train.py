@@ -28,7 +28,7 @@ class Train(Stage):
     """One run of the Trainer; interrupted, it goes on from its newest checkpoint."""
 
     name = "train"
-    inputs = ("ingest", "pair")
+    inputs = ("ingest", "mine", "pair")
     tables = (CHECKPOINT, TRAIN_STEPS, TRAIN_PROBES, TRAIN_ROLLOUTS, TRAIN_GROUPS)
     libraries = ("torch", "transformers", "accelerate", "peft", "pyarrow")
     exclusive = True

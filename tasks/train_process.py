@@ -7,8 +7,8 @@ import logging
 import os
 import sys
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mbpo_core.config import Recipe, TrainConfig
-from mbpo_core.grouping import Candidate, Group
+from mbpo_core.grouping import Group
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.objectives.plackett_luce import PlackettLuce
@@ -33,67 +33,8 @@ from mbpo_core.training import (
 )
 from tasks.models import forget_policy, model_identity, open_policy
 from tasks.requests import job_of
-from tasks.rows import fetch, pixels, read
 from tasks.stage import Job
-
-CACHED_IMAGES = 256
-
-
-class StoredImages(Mapping[str, Tensor]):
-    """Images of the samples by image id, read from the store when they are asked for."""
-
-    def __init__(self, job: Job, groups: list[dict[str, Any]]) -> None:
-        self._job = job
-        self._samples = {row["image_id"]: row["sample_id"] for row in groups}
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
-
-    def __getitem__(self, image_id: str) -> Tensor:
-        """Return uint8 [3, H, W]."""
-        if image_id not in self._cache:
-            name = self._samples[image_id]
-            rows = fetch(self._job.store, self._job.inputs["ingest"], "samples", [name], ["image"])
-            self._cache[image_id] = pixels(rows[name]["image"])
-            if len(self._cache) > CACHED_IMAGES:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(image_id)
-        return self._cache[image_id]
-
-    def __contains__(self, image_id: object) -> bool:
-        """Look without reading."""
-        return image_id in self._samples
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the ids."""
-        return iter(self._samples)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._samples)
-
-
-def group_of(row: dict[str, Any]) -> Group:
-    """Return a stored group as training reads it."""
-    online = row["stream"] == "online"
-    return Group(
-        group_id=row["group_id"],
-        stream=row["stream"],
-        sample_id=row["sample_id"],
-        image_id=row["image_id"],
-        question=row["question"],
-        candidates=tuple(
-            Candidate(
-                role=c["role"],
-                text=c["text"],
-                image_id=c["image_id"],
-                generated_from=c["generated_from"],
-                token_ids=None if c["token_ids"] is None else tuple(c["token_ids"]),
-            )
-            for c in row["candidates"]
-        ),
-        kind=row["closed_kind"] if online else None,
-        answer=row["closed_answer"] if online else None,
-        options=tuple((o["letter"], o["text"]) for o in row["options"] or ()) if online else (),
-    )
+from tasks.train_inputs import UNUSED_STREAM, StoredImages, group_of, group_rows, unfit
 
 
 def objective_of(train: TrainConfig) -> Objective:
@@ -122,6 +63,8 @@ def training_config(recipe: Recipe) -> TrainingConfig:
     train, objective = recipe.train, recipe.train.objective.model_dump()
     return TrainingConfig(
         seed=recipe.seed,
+        curriculum=train.curriculum.kind,
+        **train.curriculum.model_dump(exclude={"kind"}),
         lora=train.lora and LoraSettings(rank=train.lora.rank, alpha=train.lora.alpha),
         **{ours: objective[name] for name, ours in _ROLLOUTS.items() if name in objective},
         **{name: getattr(train, name) for name in _SAME},
@@ -129,7 +72,7 @@ def training_config(recipe: Recipe) -> TrainingConfig:
 
 
 _SAME = (
-    "curriculum", "learning_rate", "groups_per_step", "micro_batch_groups", "offline_epochs",
+    "learning_rate", "groups_per_step", "micro_batch_groups", "offline_epochs",
     "online_epochs", "max_steps", "warmup_steps", "lr_scheduler", "weight_decay", "max_grad_norm",
     "gradient_checkpointing", "freeze_vision", "save_every", "probe_every", "probe_groups",
     "stream_norm_every", "bf16",
@@ -139,15 +82,13 @@ _SAME = (
 def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Train and return the rows that are not in the training's own log; `say` hears each step."""
     recipe, config = job.recipe, training_config(job.recipe)
-    columns = ["group_id", "stream", "sample_id", "image_id", "question", "candidates",
-               "closed_kind", "closed_answer", "options", "reason"]  # fmt: skip
-    rows = read(job.store, job.inputs["pair"], "groups", columns)
+    rows = group_rows(job)
     images = StoredImages(job, rows)
     # Autocast wants float32 weights; without it they are trained as the recipe loads them.
     forget_policy()
     policy = open_policy(recipe.policy, device, dtype="float32" if config.bf16 else None)
     forget_policy()  # trained in place, it is no longer what others would take it for
-    reasons = {row["group_id"]: row["reason"] or _too_long(policy, row, images, config)
+    reasons = {row["group_id"]: row["reason"] or _not_trained(policy, row, images, config)
                for row in rows}  # fmt: skip
     groups = [group_of(row) for row in rows if reasons[row["group_id"]] is None]
     total = recipe.train.max_steps
@@ -178,14 +119,13 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
     }
 
 
-def _too_long(
+def _not_trained(
     policy: QwenVL, row: dict[str, Any], images: Mapping[str, Tensor], config: TrainingConfig
 ) -> str | None:
-    if row["stream"] == "offline":
-        return None  # its responses were scored already
-    height, width = images[row["image_id"]].shape[1:]
-    length = len(policy.prompt_ids(row["question"], height, width)) + config.max_new_tokens
-    return "too_long" if length > policy.max_length else None
+    epochs = {"offline": config.offline_epochs, "online": config.online_epochs}
+    if not epochs[row["stream"]]:
+        return UNUSED_STREAM
+    return unfit(policy, row, images, config.max_new_tokens)
 
 
 def _uses(

@@ -41,7 +41,7 @@ SMALL: dict[str, Any] = {
 def small_recipe(**changes: Any) -> Recipe:
     """Return the embedded recipe in small; `changes` use `__` for dots."""
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
-    return configured("tiny", SMALL | dotted)
+    return configured("mbpo", SMALL | dotted)
 
 
 def runtime(root: Path, workers: int = 1, **changes: Any) -> Runtime:

@@ -42,7 +42,7 @@ def test_every_mbpo_command_of_the_pages_is_understood(words):
 
 def test_settings_and_recipes_in_the_pages_exist():
     for words in commands("mbpo"):
-        recipe = load_recipe(next((w for w in words if w in RECIPES), "tiny"))
+        recipe = load_recipe(next((w for w in words if w in RECIPES), "mbpo"))
         for before, setting in itertools.pairwise(words):
             if before == "--set":
                 name, _, value = setting.partition("=")

@@ -26,7 +26,7 @@ class EndpointInjector(Frozen):
     kind: Literal["endpoint"] = "endpoint"
     base_url: str
     model: str
-    api_key_variable: str | None = None
+    api_key_env: str | None = None
     """Name of the environment variable that holds the key; the key itself is stored nowhere."""
     timeout: float = Field(60.0, gt=0)
     """Seconds."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 
+from PIL import Image
+
 from mbpo_core.data.images import encode_png
 from mbpo_core.evaluation.protocol import Item, Score
 from mbpo_core.rewards import verify
@@ -17,15 +19,20 @@ _WORDS = {"color": tuple(COLORS), "where": PLACES, "count": tuple(NUMBERS.values
 """For open questions with a one-word gold: the words that would be an answer."""
 
 
-def items(part: Split, flavour: Flavour, n_scenes: int) -> list[Item]:
-    """Return one question of every kind for each of the first scenes of a split."""
+def items(part: Split, flavour: Flavour, n_scenes: int, *, blank: bool = False) -> list[Item]:
+    """Return one question of every kind for each of the first scenes of a split.
+
+    With `blank` the pictures are black (the blank image v0 of eq. 4) and the benchmark's name ends
+    with `-blank`: what is right then is right by the prior.
+    """
+    name = f"embedded/{flavour}{'-blank' if blank else ''}"
     found = []
     for scene in scenes(part, n_scenes, flavour=flavour):
-        png = encode_png(draw(scene))
+        picture = draw(scene)
+        png = encode_png(Image.new("RGB", picture.size) if blank else picture)
         for kind in QUESTION_KINDS:
             question = ask(scene, kind, random.Random(seed_of("question", scene.name, 0, kind)))
-            found.append(_item(f"{scene.name}-{kind}", f"embedded/{flavour}", question, png,
-                               scene.truth()))  # fmt: skip
+            found.append(_item(f"{scene.name}-{kind}", name, question, png, scene.truth()))
     return found
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from mbpo_core.config import (
     EmbeddedBenchmark,
     EmbeddedModel,
@@ -80,21 +82,20 @@ class World(Frozen):
     """What puts errors into right answers; None = nothing that runs without being set up."""
     finder: Finder = CellFinder()
     inpainter: Inpainter = OpenCVInpainter()
-    unranked: dict[str, Any] = {"key": None, "presample": None, "k": None, "pool": "all"}
+    unranked: SelectConfig = SelectConfig(key=None, presample=None, k=None, pool="all")
     """Selection of the methods that rank nothing: all samples, closed-ended ones too."""
     published: bool = True
     """Whether what the papers print about their optimisation makes sense here."""
     pairs_epochs: int = 1
     """Epochs over the pairs where there are no online prompts beside them."""
-    rates: dict[str, float] = {}
+    rates: dict[str, float] = Field(default_factory=dict)
     """Learning rates by recipe."""
 
     def recipe(self, name: str, *, sources: tuple[ResponseSource, ...], **parts: Any) -> Recipe:
         """Return a recipe of this world.
 
-        `parts` are the recipe's own `mine`, `objective`, `curriculum`; `select`, `score` and
-        `pair` replace single settings of the world's; `offline_epochs` and `online_epochs` are the
-        training's.
+        `parts` are the recipe's own `mine` and `select`; `score` and `pair` replace single settings
+        of the world's; the others (`objective`, `curriculum`, epochs, steps) are the training's.
         """
         respond = {"sources": sources}
         if "injected" in sources:
@@ -107,7 +108,7 @@ class World(Frozen):
             policy=self.policy,
             ingest=self.ingest,
             score=_with(self.score, parts.get("score", {})),
-            select=_with(self.select, parts.get("select", {})),
+            select=parts.get("select", self.select),
             mine=parts["mine"],
             respond=_with(self.respond, respond),
             pair=_with(self.pair, parts.get("pair", {})),
@@ -169,7 +170,7 @@ def embedded() -> World:
         injector=RuleInjector(),
         finder=TruthFinder(),
         inpainter=TruthInpainter(),
-        unranked={"key": None, "presample": 400, "k": 400},
+        unranked=SelectConfig(key=None, presample=400, k=400),
         published=False,
         pairs_epochs=3,
         rates=RATES,

@@ -28,16 +28,16 @@ def settings(**changes):
 def root(tmp_path_factory):
     """A store that the command line itself filled."""
     folder = tmp_path_factory.mktemp("cli") / "store"
-    done = mbpo("run", "tiny", "--root", folder, "--workers", 1, *settings())
+    done = mbpo("run", "mbpo", "--root", folder, "--workers", 1, *settings())
     assert done.exit_code == 0, done.output
     assert "metrics, with 95 % intervals" in done.output and str(folder) in done.output
     return folder
 
 
 def test_plan_says_hit_and_miss_and_why(root):
-    done = mbpo("plan", "tiny", "--root", root, *settings())
+    done = mbpo("plan", "mbpo", "--root", root, *settings())
     assert done.exit_code == 0 and done.output.count("hit") == 8
-    done = mbpo("plan", "tiny", "--root", root, *settings(**{"respond.temperature": 0.5}))
+    done = mbpo("plan", "mbpo", "--root", root, *settings(**{"respond.temperature": 0.5}))
     assert "config.respond.temperature: 1.0 -> 0.5" in done.output
     assert done.output.count("depends on a miss") == 3
 
@@ -82,11 +82,11 @@ def test_ls_and_show_name_artifacts_and_their_rows(root):
     ("words", "code", "message"),
     [
         (["run", "nope"], 2, "unknown recipe 'nope'"),
-        (["run", "tiny", "--set", "mine.epsilon=8"], 2, "did you mean 8 / 255"),
-        (["run", "tiny", "--set", "mine.stepsize=1"], 2, "unknown setting 'mine.stepsize'"),
-        (["run", "tiny", "--set", "nothing"], 2, "expected KEY=VALUE"),
+        (["run", "mbpo", "--set", "mine.epsilon=8"], 2, "did you mean 8 / 255"),
+        (["run", "mbpo", "--set", "mine.stepsize=1"], 2, "unknown setting 'mine.stepsize'"),
+        (["run", "mbpo", "--set", "nothing"], 2, "expected KEY=VALUE"),
         (["stage", "mien"], 2, "unknown stage 'mien'"),
-        (["stage", "mine"], 1, "mbpo stage ingest --recipe tiny"),
+        (["stage", "mine"], 1, "mbpo stage ingest --recipe mbpo"),
         (["show", "nothing"], 1, "no artifact 'nothing'"),
         (["sql", "select nonsense"], 2, "nonsense"),
         (["run", "mbpo-qwen2-vl-7b", "--source", "gone.json"], 2, "source not found: gone.json"),

@@ -51,18 +51,18 @@ def test_unknown_keys_are_errors_that_name_them():
     with pytest.raises(ValidationError, match="stepsize"):
         PGDMiner(stepsize=4 / 255)
     with pytest.raises(ValueError, match=r"unknown setting 'mine\.stepsize'.*step_size"):
-        configured("tiny", {"mine.stepsize": 1})
+        configured("mbpo", {"mine.stepsize": 1})
     with pytest.raises(ValueError, match=r"unknown setting 'nope\.steps'"):
-        configured("tiny", {"nope.steps": 1})
+        configured("mbpo", {"nope.steps": 1})
 
 
 def test_overrides_replace_single_values_and_are_checked():
-    recipe = configured("tiny", dict([parse_override("mine.steps=7"),
+    recipe = configured("mbpo", dict([parse_override("mine.steps=7"),
                                       parse_override("mine.epsilon=8/255")]))  # fmt: skip
     assert (recipe.mine.steps, recipe.mine.epsilon) == (7, 8 / 255)
-    assert recipe.select == load_recipe("tiny").select
+    assert recipe.select == load_recipe("mbpo").select
     with pytest.raises(ValidationError, match=r"select\.k"):
-        configured("tiny", {"select.k": 5000})
+        configured("mbpo", {"select.k": 5000})
 
 
 def test_a_pilot_limits_records_and_questions():
@@ -72,11 +72,11 @@ def test_a_pilot_limits_records_and_questions():
 
 def test_a_recipe_file_is_read_and_a_missing_one_named(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps(load_recipe("tiny").model_dump(mode="json") | {"name": "own"}))
+    path.write_text(json.dumps(load_recipe("mbpo").model_dump(mode="json") | {"name": "own"}))
     assert load_recipe(str(path)).name == "own"
     with pytest.raises(ValueError, match="recipe file not found"):
         load_recipe(str(tmp_path / "other.json"))
-    with pytest.raises(ValueError, match="unknown recipe 'nope'; there are tiny"):
+    with pytest.raises(ValueError, match="unknown recipe 'nope'; there are mbpo"):
         load_recipe("nope")
 
 

@@ -58,7 +58,7 @@ def test_how_it_is_run_never_enters_a_key(tmp_path):
     ],
 )
 def test_a_stage_depends_on_its_own_settings_and_the_seed(stage, setting, value, changes, tmp_path):
-    recipe, how = load_recipe("tiny"), Runtime(root=tmp_path)
+    recipe, how = load_recipe("mbpo"), Runtime(root=tmp_path)
     other = recipe.with_overrides({setting: value})
     one, two = (STAGES[stage].identity(r, how, {}).key for r in (recipe, other))
     assert (one != two) == changes

@@ -221,7 +221,7 @@ def test_a_changed_setting_is_a_miss_that_says_why_and_only_later_stages_depend_
 
 
 def test_a_stage_alone_names_what_it_misses_and_the_command_that_makes_it(tmp_path):
-    with pytest.raises(MissingUpstreamError, match=r"ingest/.*mbpo stage ingest --recipe tiny"):
+    with pytest.raises(MissingUpstreamError, match=r"ingest/.*mbpo stage ingest --recipe mbpo"):
         run(small_recipe(), runtime(tmp_path), Choice(only=("mine",)))
 
 

@@ -25,7 +25,7 @@ def work(stage: str, overrides: dict[str, Any]) -> None:
 
 @flow(name="mbpo", log_prints=True)
 def mbpo(
-    recipe: str = "tiny",
+    recipe: str = "mbpo",
     only: list[str] | None = None,
     start: str | None = None,
     refresh: list[str] | None = None,
