@@ -30,8 +30,8 @@ from mbpo_core.mining.protocol import (
     Tagger,
 )
 from mbpo_core.mining.region_noise import RegionNoise
-from mbpo_core.mining.tags import ClassifierTagger, NounTagger, load_classifier_tagger
-from mbpo_core.models.loading import model_fingerprint
+from mbpo_core.mining.tags import LabelTagger, NounTagger
+from mbpo_core.models.loading import model_fingerprint, model_folder
 from mbpo_core.models.protocol import Policy
 from storage.files import sha256_file
 
@@ -117,10 +117,9 @@ def _grounded_sam(finder: config.GroundedSamFinder, device: str) -> GroundedSam:
 
 
 @lru_cache(maxsize=1)
-def _classifier(tagger: config.ClassifierTagger, device: str) -> ClassifierTagger:
-    return load_classifier_tagger(
-        tagger.model.name, device, revision=tagger.model.revision, threshold=tagger.threshold
-    )
+def _classifier(tagger: config.ClassifierTagger, device: str) -> LabelTagger:
+    folder = model_folder(tagger.model.name, tagger.model.revision)
+    return LabelTagger.load(folder, device=device, threshold=tagger.threshold)
 
 
 @lru_cache(maxsize=1)
@@ -130,7 +129,7 @@ def _clip(ranker: config.ClipRanker, device: str) -> ClipRanker:
 
 @lru_cache(maxsize=1)
 def _lama(inpainter: config.LamaInpainter, device: str) -> LamaInpainter:
-    return LamaInpainter(inpainter.path, device)
+    return LamaInpainter(inpainter.path, device=device, grow=inpainter.grow)
 
 
 def checkpoints(miner: config.Miner) -> dict[str, str]:

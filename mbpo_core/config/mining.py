@@ -77,6 +77,8 @@ class LamaInpainter(Frozen):
 
     kind: Literal["lama"] = "lama"
     path: str
+    grow: int = Field(2, ge=0)
+    """Pixels by which the mask is widened (assumed)."""
 
 
 class TruthInpainter(Frozen):
