@@ -29,6 +29,8 @@ class Reason(StrEnum):
     EXTREME_RATIO = "extreme_ratio"
     UNSUPPORTED_MODE = "unsupported_mode"
     NOT_FIXED_POINT = "not_fixed_point"
+    BAD_REJECTED = "bad_rejected"
+    EQUAL_REJECTED = "equal_rejected"
     DUPLICATE = "duplicate"
 
 
@@ -49,7 +51,9 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.EXTREME_RATIO: "one side is more than 200 times as long as the other",
     Reason.UNSUPPORTED_MODE: "the pixels have no known scale (floating point, 32-bit integers)",
     Reason.NOT_FIXED_POINT: "the model's processor would resize the prepared image again",
-    Reason.DUPLICATE: "image bytes, question and response equal those of an earlier sample",
+    Reason.BAD_REJECTED: "the rejected text is missing or unusable, or answers something else",
+    Reason.EQUAL_REJECTED: "the rejected text says the same as the chosen one",
+    Reason.DUPLICATE: "image bytes and all texts equal those of an earlier sample",
 }
 
 
@@ -71,14 +75,15 @@ class Sample:
     """
 
     sample_id: str
-    """Unique in its table. A sample's: hash of image bytes, question and response; so equal
-    content has an equal id wherever it stands. A refused row's: hash of its place and reason."""
+    """Unique in its table. A sample's: hash of image bytes, question, response and, if it has one,
+    rejected text; so equal content has an equal id wherever it stands. A refused row's: hash of its
+    place and reason."""
     source_id: str
     """The record's own `id`, which may repeat; empty where it has none."""
     source_index: int
     """Position of the record in its source, from 0."""
     turn: int
-    """Position of the question within the conversation, from 0."""
+    """Position of the question within the conversation, or of the pair in the record, from 0."""
     image_id: str | None
     """sha256 of shape and pixels of the prepared image; None where there is none."""
     image_png: bytes | None
@@ -90,7 +95,10 @@ class Sample:
     question: str
     """The user's text without `<image>`; empty where the turn could not be read."""
     response: str
-    """The gold response; empty where the turn could not be read."""
+    """The gold (or chosen) response; empty where the turn could not be read."""
+    rejected: str | None = None
+    """The rejected response of a preference record; None where it has none for this turn. Of a
+    refused row: what could be read of it."""
     closed_kind: ClosedKind | None = None
     """None for an open-ended sample."""
     closed_answer: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mbpo_core.data.texts import normalised
 from mbpo_core.models.preprocessing import blanks, to_units
 from mbpo_core.models.protocol import Policy, Sampled
 from mbpo_core.seeds import seed_for
@@ -17,7 +18,6 @@ DEGENERATE = "degenerate"
 IMPLAUSIBLE = "implausible"
 UNFINISHED = "unfinished"
 
-_TRAILING = " \t\n.,;:!?\"'`*"
 _NGRAM = 3
 
 
@@ -76,11 +76,6 @@ class RejectedResponse:
     """The same under the negative image."""
     blank_token_logps: list[float]
     """The same under the blank image."""
-
-
-def normalised(text: str) -> str:
-    """Text as it is compared: case-folded, single spaces, no trailing punctuation."""
-    return " ".join(text.casefold().split()).rstrip(_TRAILING).lstrip(" \"'`*")
 
 
 def repetition_share(text: str) -> float:

@@ -36,6 +36,7 @@ SAMPLES = TableSpec(
             ("width", pa.int32()),
             ("question", pa.string()),
             ("response", pa.string()),
+            ("rejected", pa.string()),
             ("closed_kind", pa.string()),
             ("closed_answer", pa.string()),
             ("options", pa.list_(pa.struct([("letter", pa.string()), ("text", pa.string())]))),

@@ -21,7 +21,7 @@ _CACHED_IMAGES = 64
 """Neighbouring records often share an image."""
 
 
-def sample_id(image_sha: str, question: str, response: str) -> str:
+def sample_id(image_sha: str, question: str, response: str, rejected: str | None = None) -> str:
     """Return the identity of a sample by content.
 
     Args:
@@ -29,10 +29,12 @@ def sample_id(image_sha: str, question: str, response: str) -> str:
             depend on the policy for images and can be had without decoding.
         question: text without `<image>`.
         response: gold response.
+        rejected: rejected response; None leaves the id as it is without one. Preference sets hold
+            several pairs for one question, so it takes part where there is one.
 
     The turn does not enter: as earlier turns are no context, it changes nothing.
     """
-    return _digest("sample", image_sha, question, response)
+    return _digest("sample", image_sha, question, response, *_present(rejected))
 
 
 def read_samples(
@@ -111,7 +113,7 @@ def _sample(
         return _refused(index, turn, image)
     closed = detect_closed_ended(turn.question, turn.answer, long_yes_no=long_yes_no)
     return Sample(
-        sample_id=sample_id(loaded[1], turn.question, turn.answer),
+        sample_id=sample_id(loaded[1], turn.question, turn.answer, turn.rejected),
         source_id=turn.source_id,
         source_index=index,
         turn=turn.turn,
@@ -121,6 +123,7 @@ def _sample(
         width=image.width,
         question=turn.question,
         response=turn.answer,
+        rejected=turn.rejected,
         closed_kind=closed.kind if closed else None,
         closed_answer=closed.answer if closed else None,
         options=closed.options if closed else (),
@@ -131,12 +134,13 @@ def _refused(index: int, turn: RawSample | RefusedTurn, refusal: Refusal) -> Sam
     place = _digest("refused", str(index), str(turn.turn), refusal.reason)
     return Sample(
         place, turn.source_id, index, turn.turn, None, None, None, None,
-        turn.question, turn.answer, reason=refusal.reason, detail=refusal.detail,
+        turn.question, turn.answer, turn.rejected, reason=refusal.reason, detail=refusal.detail,
     )  # fmt: skip
 
 
 def _duplicate(sample: Sample) -> Sample:
-    turn = RawSample(sample.source_id, sample.turn, b"", sample.question, sample.response)
+    texts = (sample.question, sample.response, sample.rejected)
+    turn = RawSample(sample.source_id, sample.turn, b"", *texts)
     refusal = Refusal(Reason.DUPLICATE, f"same content as sample {sample.sample_id}")
     return _refused(sample.source_index, turn, refusal)
 
@@ -178,7 +182,7 @@ class Repeats:
 
 
 def _texts(turn: RawSample) -> bytes:
-    return bytes.fromhex(_digest("texts", turn.question, turn.answer))
+    return bytes.fromhex(_digest("texts", turn.question, turn.answer, *_present(turn.rejected)))
 
 
 def _earlier_ids(
@@ -196,13 +200,18 @@ def _earlier_ids(
     for _, turn in turns:
         if isinstance(turn, RawSample):
             size = image_size(turn.image, root)
-            if (case := (turn.question, turn.answer, size)) not in asked:
+            texts = (turn.question, turn.answer, turn.rejected)
+            if (case := (*texts, size)) not in asked:
                 asked.add(case)
                 for earlier in repeats.before(start, turn, size):
                     loaded = load(earlier.image)
                     if not isinstance(loaded, Refusal):
-                        ids.add(sample_id(loaded[1], turn.question, turn.answer))
+                        ids.add(sample_id(loaded[1], *texts))
     return ids
+
+
+def _present(rejected: str | None) -> tuple[str, ...]:
+    return () if rejected is None else (rejected,)
 
 
 def _digest(*parts: str) -> str:

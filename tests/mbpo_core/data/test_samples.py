@@ -135,6 +135,72 @@ def test_ids_do_not_depend_on_place_or_policy(root):
 
 def test_borders_between_texts_do_not_shift():
     assert sample_id("0", "ab", "c") != sample_id("0", "a", "bc")
+    ids = {sample_id("0", "a", "b", "c"), sample_id("0", "a", "bc"), sample_id("0", "a", "b", "")}
+    assert len(ids | {sample_id("0", "a", "b")}) == 4
+
+
+def test_the_id_of_a_sample_without_rejected_text_is_that_of_its_three_parts():
+    """Stores made before there were preference data keep their ids."""
+    expected = hashlib.sha256(b"6:sample3:sha1:q2:\xc3\xa4").hexdigest()
+    assert sample_id("sha", "q", "ä") == sample_id("sha", "q", "ä", None) == expected
+    paired = hashlib.sha256(b"6:sample3:sha1:q2:\xc3\xa41:r").hexdigest()
+    assert sample_id("sha", "q", "ä", "r") == paired
+
+
+def pair(image, question, chosen, rejected):
+    return {"image": image, "question": question, "chosen": chosen, "rejected": rejected}
+
+
+PAIRS = [
+    record("a.png", ("q", "a")),
+    pair("a.png", "q", "a", "b"),
+    pair("copy.png", "q", "a", "c"),
+    pair("copy.png", "q", "a", "b"),
+    pair("a.png", "q", "b", "a"),
+    {"image": "a.png", "prompt": "q", "completions": [
+        {"response": "a", "score": 1}, {"response": "c", "score": 0},
+        {"response": "d", "score": 0}, {"response": "A!", "score": 0}]},
+    record("copy.png", ("q", "a")),
+    pair("b.png", "q", "a", "b"),
+    pair("b.png", "q", "a", ""),
+    pair("none.png", "q", "a", "b"),
+]  # fmt: skip
+
+
+def test_several_pairs_for_one_question_are_samples_and_only_equal_pairs_are_duplicates(root):
+    found = read(PAIRS, root)
+    assert [(s.source_index, s.turn, s.rejected, s.reason) for s in found] == [
+        (0, 0, None, None),
+        (1, 0, "b", None),
+        (2, 0, "c", None),
+        (3, 0, "b", Reason.DUPLICATE),
+        (4, 0, "a", None),
+        (5, 0, "c", Reason.DUPLICATE),
+        (5, 1, "d", None),
+        (5, 2, "A!", Reason.EQUAL_REJECTED),
+        (6, 0, None, Reason.DUPLICATE),
+        (7, 0, "b", None),
+        (8, 0, None, Reason.BAD_REJECTED),
+        (9, 0, "b", Reason.MISSING_FILE),
+    ]
+    assert found[3].detail == f"same content as sample {found[1].sample_id}"
+    assert found[5].detail == f"same content as sample {found[2].sample_id}"
+    assert len({s.sample_id for s in found}) == len(found)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_parts_of_pairs_read_apart_give_the_same_rows(root, size):
+    starts = range(0, len(PAIRS), size)
+    parts = [range(start, min(start + size, len(PAIRS))) for start in starts]
+    assert [one for part in parts for one in read(PAIRS, root, part)] == read(PAIRS, root)
+
+
+def test_closed_ended_is_what_the_chosen_answer_says(root):
+    records = [
+        pair("a.png", "Is it red?", "Yes.", "No, it is blue."),
+        pair("a.png", "Is it red?", "It is a red ball.", "No"),
+    ]
+    assert [s.closed_answer for s in read(records, root)] == ["yes", None]
 
 
 def test_the_switch_for_long_answers_is_passed_on(root):
