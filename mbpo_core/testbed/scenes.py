@@ -174,19 +174,36 @@ def make_scene(family: Family, index: int, *, seed: int = 0, typical_share: floa
     return Scene(family, f"{family}-{seed}-{index:06d}", objects, drawing_seed)
 
 
-def draw(scene: Scene) -> Image.Image:
-    """An 84x84 RGB image of the scene; equal scenes give equal pixels."""
+def draw(scene: Scene, without: frozenset[str] = frozenset()) -> Image.Image:
+    """An 84x84 RGB image of the scene; equal arguments give equal pixels.
+
+    Args:
+        scene: what to draw.
+        without: kinds that are left out; the other objects and the background stay as they are.
+
+    Raises:
+        ValueError: a kind that the scene does not hold.
+    """
+    absent = without - {found.kind for found in scene.objects}
+    if absent:
+        raise ValueError(f"scene {scene.name} holds no {', '.join(sorted(absent))} to leave out")
     rng = random.Random(scene.drawing_seed)
     shade = rng.randint(95, 125)
     image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (shade, shade, shade))
     canvas = ImageDraw.Draw(image)
     for found in scene.objects:
-        size = rng.uniform(21, 25)
-        row, column = divmod(found.cell, GRID)
-        left = column * CELL + rng.uniform(1, CELL - size - 1)
-        top = row * CELL + rng.uniform(1, CELL - size - 1)
-        fill = tuple(
-            max(0, min(255, value + rng.randint(-14, 14))) for value in COLORS[found.color]
-        )
-        SHAPES[found.kind](Brush(canvas, left, top, size, fill))
+        # Drawn from the generator whether or not it is painted: what comes after stays the same.
+        brush = _brush(canvas, found, rng)
+        if found.kind not in without:
+            SHAPES[found.kind](brush)
     return image
+
+
+def _brush(canvas: ImageDraw.ImageDraw, found: SceneObject, rng: random.Random) -> Brush:
+    """Size, place within the cell and shade of an object."""
+    size = rng.uniform(21, 25)
+    row, column = divmod(found.cell, GRID)
+    left = column * CELL + rng.uniform(1, CELL - size - 1)
+    top = row * CELL + rng.uniform(1, CELL - size - 1)
+    fill = tuple(max(0, min(255, value + rng.randint(-14, 14))) for value in COLORS[found.color])
+    return Brush(canvas, left, top, size, fill)
