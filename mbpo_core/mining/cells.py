@@ -100,10 +100,10 @@ def phrase_gradients(
     with policy.frozen():
         logps = dict(zip(asked, _logps(policy, items, leaves), strict=True))
         for place in sorted({place for own in spans for place in own}):
-            said = {i: logps[i][spans[i][place]] for i in asked if place in spans[i]}
-            total = torch.cat([values.double() for values in said.values()]).sum()
+            said = {i: spans[i][place] for i in asked if place in spans[i]}
+            logp = [logps[i][span.start : span.stop].double().sum() for i, span in said.items()]
             # Samples are independent, so the gradient of the sum is the gradient of each.
-            taken = torch.autograd.grad(total, [leaves[i] for i in said], retain_graph=True)
+            taken = torch.autograd.grad(sum(logp), [leaves[i] for i in said], retain_graph=True)
             for i, gradient in zip(said, taken, strict=True):
                 maps[i][place] = gradient.abs().sum(dim=0, dtype=torch.float64).cpu()
     return maps

@@ -21,11 +21,12 @@ def phrase_tokens(policy: Policy, ids: Sequence[int], phrase: str) -> range | No
     said = re.search(rf"(?<!\w){words}(?:e?s)?(?!\w)", text, re.IGNORECASE) if words else None
     if said is None:
         return None
-    # known[n]: characters of the text that n tokens settle; half a character settles nothing.
-    known = [_common(policy.decode(ids[:n]), text) for n in range(len(ids) + 1)]
-    begin, end = (next(n for n, k in enumerate(known) if k >= at) for at in said.span())
-    # A token that says the first letter and what stands before it.
-    begin -= known[begin] > said.start()
+    begins = [policy.decode(ids[:n]) for n in range(len(ids) + 1)]
+    # What n tokens settle: of a character that is spread over several, part of them says nothing.
+    settled = [_common(begun, text) for begun in begins]
+    begin, end = (next(n for n, at in enumerate(settled) if at >= bound) for bound in said.span())
+    # The token before says more than what stands before the phrase: it says some of the phrase.
+    begin -= len(begins[begin]) > said.start()
     return range(begin, end)
 
 
