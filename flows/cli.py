@@ -126,7 +126,7 @@ def _run(recipe: Recipe, runtime: Runtime, choice: Choice) -> None:
 
 @app.command()
 def run(
-    recipe: Name = "tiny", limit: Limit = None, settings: Settings = None,
+    recipe: Name = "mbpo", limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None,
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Annotated[
@@ -145,7 +145,7 @@ def run(
 @app.command()
 def stage(
     name: Annotated[str, typer.Argument(help="ingest, score, select, mine, ...")],
-    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a .json file.")] = "tiny",
+    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a .json file.")] = "mbpo",
     limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
@@ -161,7 +161,7 @@ def stage(
 
 @app.command(name="plan")
 def show_plan(
-    recipe: Name = "tiny", limit: Limit = None, settings: Settings = None,
+    recipe: Name = "mbpo", limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None, root: Root = ROOT,
 ) -> None:  # fmt: skip
     """Tell what a run would do with each stage, and why, before any GPU is used."""

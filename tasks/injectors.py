@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from mbpo_core.injection import Injector
-from mbpo_core.testbed.errors import RuleInjector
-
 from mbpo_core.config.responses import EndpointInjector as EndpointSettings
 from mbpo_core.config.responses import Injector as Settings
+from mbpo_core.injection import Injector
+from mbpo_core.testbed.errors import EMBEDDED_INJECTOR
 from tasks.endpoint import EndpointInjector
 
 
@@ -23,4 +22,4 @@ def make_injector(settings: Settings) -> Injector:
             timeout=settings.timeout,
             attempts=settings.attempts,
         )
-    return RuleInjector()
+    return EMBEDDED_INJECTOR

@@ -8,10 +8,9 @@ from PIL import Image
 
 from mbpo_core.information_gain import information_gain
 from mbpo_core.mining.attack import PGDMiner, mine_pgd
-from mbpo_core.mining.protocol import MineItem
 from mbpo_core.mining.pgd import PGD
 from mbpo_core.mining.png import decode_png, encode_png
-from mbpo_core.mining.protocol import recovered_share
+from mbpo_core.mining.protocol import MineItem, recovered_share
 from mbpo_core.models.preprocessing import to_unit
 from tests.mbpo_core.tiny_models import random_image
 

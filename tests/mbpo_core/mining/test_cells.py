@@ -17,7 +17,7 @@ from mbpo_core.mining.cells import (
     phrase_gradients,
     superpixels,
 )
-from mbpo_core.mining.phrases import phrase_tokens
+from mbpo_core.mining.phrase_tokens import phrase_tokens
 from mbpo_core.mining.protocol import MineItem
 from mbpo_core.mining.region_noise import RegionNoise
 from mbpo_core.models.loading import load_policy
