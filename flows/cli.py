@@ -23,6 +23,7 @@ from mbpo_core.recipes import configured
 from storage.catalog import query as catalog_query
 from storage.errors import StoreError
 from storage.store import ArtifactStore
+from tasks.gallery import draw_gallery
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
 from tasks.plan import Planned, plan
@@ -252,6 +253,24 @@ def show(
     out.print(f"folder: {store.path(found).absolute()}", markup=False)
     for row in store.table(found, manifest.artifact).slice(0, rows).to_pylist():
         out.print({name: _cell(value) for name, value in row.items()}, markup=False)
+
+
+@app.command()
+def gallery(
+    ref: Annotated[str, typer.Argument(help="mine/1a2b, mine, negatives, or what came of them.")],
+    file: Annotated[
+        Path | None, typer.Option("--out", help="The PNG; default: gallery/ below the root.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many samples to show.")] = 8,
+    root: Root = ROOT,
+) -> None:
+    """Draw mined images to look at: clean, negative, difference x8, and the responses."""
+    with _errors_in_words():
+        sheet, mined = draw_gallery(ArtifactStore(root), ref, rows)
+        path = file or root / "gallery" / f"{mined.short.replace('/', '-')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    out.print(f"{sheet.width} x {sheet.height} pixels: {path.absolute()}", markup=False)
 
 
 def main() -> None:

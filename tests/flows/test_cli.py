@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -78,6 +79,21 @@ def test_ls_and_show_name_artifacts_and_their_rows(root):
         assert "logp_reread" in done.output
 
 
+def test_gallery_draws_a_sheet_where_it_was_asked_to_or_below_the_root(root, tmp_path):
+    path = tmp_path / "new" / "sheet.png"
+    done = mbpo("gallery", "pair", "--root", root, "--out", path, "--rows", 2)
+    assert done.exit_code == 0, done.output
+    with Image.open(path) as sheet:
+        assert f"{sheet.width} x {sheet.height} pixels" in done.output
+        few = sheet.height
+    assert mbpo("gallery", "mine", "--root", root).exit_code == 0
+    (sheet,) = (root / "gallery").glob("mine-*.png")
+    with Image.open(sheet) as whole:
+        assert whole.height > 3 * few
+    done = mbpo("gallery", "select", "--root", root)
+    assert done.exit_code == 2 and "made without mined images" in done.output
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -88,6 +104,7 @@ def test_ls_and_show_name_artifacts_and_their_rows(root):
         (["stage", "mien"], 2, "unknown stage 'mien'"),
         (["stage", "mine"], 1, "mbpo stage ingest --recipe mbpo"),
         (["show", "nothing"], 1, "no artifact 'nothing'"),
+        (["gallery", "nothing"], 1, "no artifact 'nothing'"),
         (["sql", "select nonsense"], 2, "nonsense"),
         (["run", "mbpo-qwen2-vl-7b", "--source", "gone.json"], 2, "source not found: gone.json"),
     ],
@@ -102,7 +119,7 @@ def test_help_names_every_command():
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "--help"], cwd=PROJECT, capture_output=True, text=True
     )
-    for command in ("run", "plan", "stage", "sql", "ls", "show"):
+    for command in ("run", "plan", "stage", "sql", "ls", "show", "gallery"):
         assert f" {command} " in done.stdout
 
 
