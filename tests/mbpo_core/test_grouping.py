@@ -1,6 +1,6 @@
 import pytest
 
-from mbpo_core.grouping import Candidate, Group, by_id
+from mbpo_core.grouping import Candidate, Group, by_id, with_roles
 
 CHOSEN = Candidate("chosen", "a red bird", "clean")
 REJECTED = Candidate("rejected", "two cars", "clean", generated_from="negative")
@@ -39,6 +39,26 @@ def test_a_rejected_image_is_the_chosen_response_under_another_image():
 def test_what_an_offline_group_refuses(candidates, message):
     with pytest.raises(ValueError, match=message):
         offline(*candidates)
+
+
+def test_a_chosen_response_alone_is_a_group_and_a_difficulty_is_a_number():
+    assert offline(CHOSEN).difficulty is None
+    assert offline(CHOSEN, difficulty=0.5).difficulty == 0.5
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="group g: difficulty must be finite"):
+            offline(CHOSEN, difficulty=bad)
+
+
+def test_with_roles_keeps_the_first_of_each_role_in_the_order_asked_for():
+    image = Candidate("rejected_image", "a red bird", "negative")
+    second = Candidate("rejected", "three cars", "clean")
+    group = offline(image, REJECTED, CHOSEN, second, difficulty=0.5)
+    cut = with_roles(group, ("chosen", "rejected", "rejected_image"))
+    assert cut.candidates == (CHOSEN, REJECTED, image)
+    assert (cut.group_id, cut.difficulty) == ("g", 0.5)
+    assert with_roles(group, ("chosen",)).candidates == (CHOSEN,)
+    with pytest.raises(ValueError, match="group g has no rejected_image candidate; the objective "):
+        with_roles(offline(CHOSEN, REJECTED), ("chosen", "rejected_image"))
 
 
 def test_what_each_stream_carries():

@@ -15,9 +15,10 @@ from datasets import Dataset
 from mbpo_core.models.loading import load_policy, save_policy
 from mbpo_core.models.preprocessing import ImageConfig, patchify, to_units
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.objectives.dpo import dpo_losses, implicit_rewards
 from mbpo_core.objectives.grpo import HybridGRPO, group_advantages
+from mbpo_core.objectives.preference import PreferenceLosses
 from mbpo_core.objectives.protocol import Counts, ScoredGroup
+from mbpo_core.objectives.sft import SFT
 from tests.mbpo_core.exact.conftest import EMBEDDED
 from tests.mbpo_core.tiny_models import build_model, build_rows, random_image
 
@@ -233,11 +234,11 @@ def test_hybrid_loss_of_online_groups_is_grpo(policies, tmp_path, aggregate, los
     assert_same_gradient(gradients(policy.model, output.online), their_gradient)
 
 
-def dpo_trainer(policy, reference, folder, beta):
+def dpo_trainer(policy, reference, folder, loss_type="sigmoid", beta=0.1, weight=1.0):
     settings = trl.DPOConfig(
         output_dir=str(folder),
-        loss_type=["sigmoid"],
-        loss_weights=[1.0],
+        loss_type=[loss_type],
+        loss_weights=[weight],
         beta=beta,
         f_divergence_type="reverse_kl",
         ld_alpha=None,
@@ -257,34 +258,82 @@ def dpo_trainer(policy, reference, folder, beta):
     )
 
 
-@pytest.mark.parametrize("beta", [0.1, 1.0])
-def test_dpo_is_the_sigmoid_loss_of_trl(policies, tmp_path, beta):
-    """Loss and gradient of two pairs; in TRL all chosen rows come before all rejected ones."""
-    policy, reference = policies
-    trainer = dpo_trainer(policy, reference, tmp_path, beta)
-    prompts, responses, images = rows_of(policy, TEXTS[:4], 2)
-    order = [0, 2, 1, 3]
-    whole = [prompts[i] + responses[i] for i in order]
+def loss_of_dpo(trainer, policy, rows):
+    """What TRL makes of rows in pairs; it wants all chosen rows before all rejected ones."""
+    order = [*range(0, len(rows[0]), 2), *range(1, len(rows[0]), 2)]
+    prompts, responses, images = ([column[i] for i in order] for column in rows)
+    whole = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
     ids, mask = padded(policy, whole, max(map(len, whole)), left=False)
     completion = mask.clone()
-    for row, index in enumerate(order):
-        completion[row, : len(prompts[index])] = 0
+    for row, prompt in enumerate(prompts):
+        completion[row, : len(prompt)] = 0
     inputs = {
         "input_ids": ids,
         "attention_mask": mask,
         "completion_mask": completion,
-        **vision_inputs(policy, ids, [images[i] for i in order]),
+        **vision_inputs(policy, ids, images),
     }
-    theirs = trainer._compute_loss(trainer.model, inputs, False)
-    their_gradient = gradients(trainer.model, theirs)
+    return trainer._compute_loss(trainer.model, inputs, False)
 
-    def sums(scored):
-        return torch.stack([row.sum() for row in scored.token_logps(prompts, responses, images)])
 
+def our_loss(objective, policies, rows):
+    policy, reference = policies
     with torch.no_grad():
-        before = sums(reference)
-    rewards = implicit_rewards(sums(policy), before, beta)
-    ours = dpo_losses(rewards[0::2], rewards[1::2]).mean()
+        before = reference.token_logps(*rows)
+    logps = policy.token_logps(*rows)
+    size = len(objective.roles)
+    groups = [ScoredGroup(f"{i}", "offline", objective.roles) for i in range(len(logps) // size)]
+    counts = Counts(len(groups), len(logps), sum(map(len, logps)))
+    return objective(logps, before, groups, counts).loss
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0])
+def test_dpo_is_the_sigmoid_loss_of_trl(policies, tmp_path, beta):
+    """Loss and gradient of two pairs."""
+    policy, reference = policies
+    rows = rows_of(policy, TEXTS[:4], 2)
+    theirs = loss_of_dpo(dpo_trainer(policy, reference, tmp_path, beta=beta), policy, rows)
+    their_gradient = gradients(policy.model, theirs)
+    ours = our_loss(PreferenceLosses(beta), policies, rows)
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
     assert abs(ours.item() - math.log(2)) > 1e-3
+    assert_same_gradient(gradients(policy.model, ours), their_gradient)
+
+
+def picked(rows, order):
+    return tuple([column[i] for i in order] for column in rows)
+
+
+@pytest.mark.parametrize("policies", ["qwen2_vl", "embedded"], indirect=True)
+def test_text_and_image_preference_are_two_sigmoid_losses_of_trl(policies, tmp_path):
+    """The image loss is TRL's of a pair with one response and two images; weights add up."""
+    policy, reference = policies
+    prompts, responses, images = rows_of(policy, TEXTS, 3)
+    for group in (0, 3):  # rows: chosen, rejected, the chosen response under another image
+        responses[group + 2] = responses[group]
+        images[group + 2] = to_units([random_image(9 + group, *images[group].shape[1:])])[0]
+    rows = (prompts, responses, images)
+    theirs, their_gradients = [], []
+    for weight, order in ((1.0, (0, 1, 3, 4)), (0.5, (0, 2, 3, 5))):
+        trainer = dpo_trainer(policy, reference, tmp_path, weight=weight)
+        loss = loss_of_dpo(trainer, policy, picked(rows, order))
+        their_gradients.append(gradients(policy.model, loss))
+        theirs.append(loss.detach())
+    text, image = their_gradients
+    expected = {name: text[name] + image[name] for name in text}
+    ours = our_loss(PreferenceLosses(text=1.0, image=0.5), policies, rows)
+    torch.testing.assert_close(ours, sum(theirs), rtol=1e-5, atol=1e-6)
+    assert abs(theirs[1].item() - 0.5 * math.log(2)) > 1e-4
+    assert_same_gradient(gradients(policy.model, ours), expected)
+
+
+@pytest.mark.parametrize("policies", ["qwen2_5_vl", "embedded"], indirect=True)
+def test_sft_is_the_sft_loss_of_trl(policies, tmp_path):
+    """The likelihood of the chosen rows of its pairs."""
+    policy, reference = policies
+    rows = rows_of(policy, TEXTS[:4], 2)
+    theirs = loss_of_dpo(dpo_trainer(policy, reference, tmp_path, "sft"), policy, rows)
+    their_gradient = gradients(policy.model, theirs)
+    ours = our_loss(SFT(), policies, picked(rows, (0, 2)))
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
     assert_same_gradient(gradients(policy.model, ours), their_gradient)

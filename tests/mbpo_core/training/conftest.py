@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.preprocessing import ImageConfig
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.grpo import HybridGRPO
-from mbpo_core.training import TrainingConfig
+from mbpo_core.training import TrainingConfig, run, train
+from mbpo_core.training.trainer import GroupTrainer
 from tests.mbpo_core.tiny_models import build_model, random_image
 
 
@@ -35,6 +37,20 @@ def offline_group(i, chosen="a red bird", rejected="two cars"):
     return Group(f"pair-{i}", "offline", f"s{i}", f"image-{i}", f"What is it, {i}?", candidates)
 
 
+def ranked_group(i, chosen="a red bird", **changes):
+    """A group with a candidate of every role; what is not asked for must not be read."""
+    chosen = f"{chosen} {i}"
+    candidates = (
+        Candidate("rejected_image", chosen, f"other-{i}"),
+        Candidate("chosen", chosen, f"image-{i}"),
+        Candidate("rejected", f"two cars {i}", f"image-{i}"),
+        Candidate("rejected", f"a tree {i}", f"image-{i}"),
+    )
+    name = f"ranked-{i}"
+    question = f"What is it, {i}?"
+    return Group(name, "offline", f"s{i}", f"image-{i}", question, candidates, **changes)
+
+
 def online_group(i):
     return Group(
         f"prompt-{i}", "online", f"s{i}", f"image-{i}", f"Is it {i}?", kind="yes_no", answer="Yes"
@@ -56,7 +72,8 @@ def groups():
 
 @pytest.fixture
 def images():
-    return {f"image-{i}": random_image(i, 56, 56) for i in range(9)}
+    clean = {f"image-{i}": random_image(i, 56, 56) for i in range(9)}
+    return clean | {f"other-{i}": random_image(100 + i, 56, 56) for i in range(9)}
 
 
 @pytest.fixture
@@ -83,6 +100,45 @@ HYBRID = HybridGRPO()
 @pytest.fixture
 def reward():
     return length_parity
+
+
+@pytest.fixture
+def gradients_of(new_policy, images, reward, tmp_path, monkeypatch):
+    """Train one step and return its rows and gradients before clipping."""
+
+    def measure(config, groups, objective=HYBRID):
+        found = {}
+
+        class Spy(TrainerCallback):
+            def on_step_begin(self, args, state, control, model=None, **_):
+                args.max_grad_norm = 0.0
+
+            def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+                for name, parameter in model.named_parameters():
+                    if parameter.grad is not None:
+                        found[name] = parameter.grad.clone()
+
+        class Spied(GroupTrainer):
+            def __init__(self, **parts):
+                super().__init__(**parts)
+                self.add_callback(Spy())
+
+        monkeypatch.setattr(run, "GroupTrainer", Spied)
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        result = train(
+            new_policy(), groups, images, config, folder, reward,
+            objective=objective, resume=False,
+        )  # fmt: skip
+        return found, result.tables["steps"][0]
+
+    return measure
+
+
+def close(a, b, tolerance=1e-5):
+    assert a.keys() == b.keys()
+    scale = max(float(value.abs().max()) for value in a.values())
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], atol=tolerance * scale, rtol=1e-3)
 
 
 def weights(policy):

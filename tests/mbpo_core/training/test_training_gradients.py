@@ -5,16 +5,16 @@ from functools import partial
 import pytest
 import torch
 from peft import PeftModel
-from transformers import TrainerCallback
 
 from mbpo_core.models.loading import load_policy
 from mbpo_core.objectives.grpo import HybridGRPO
-from mbpo_core.training import LoraSettings, run, train
+from mbpo_core.training import LoraSettings, train
 from mbpo_core.training.adaptation import Reference, prepare_policy
 from mbpo_core.training.batches import Encoder, plan_slots
-from mbpo_core.training.trainer import GroupTrainer, autocast_for
+from mbpo_core.training.trainer import autocast_for
 from tests.mbpo_core.training.conftest import (
     HYBRID,
+    close,
     equal_weights,
     offline_group,
     online_group,
@@ -24,45 +24,6 @@ from tests.mbpo_core.training.conftest import (
 
 # peft asks transformers by a name that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-
-
-@pytest.fixture
-def gradients_of(new_policy, images, reward, tmp_path, monkeypatch):
-    """Train one step and return its rows and gradients before clipping."""
-
-    def measure(config, groups, objective=HYBRID):
-        found = {}
-
-        class Spy(TrainerCallback):
-            def on_step_begin(self, args, state, control, model=None, **_):
-                args.max_grad_norm = 0.0
-
-            def on_pre_optimizer_step(self, args, state, control, model=None, **_):
-                for name, parameter in model.named_parameters():
-                    if parameter.grad is not None:
-                        found[name] = parameter.grad.clone()
-
-        class Spied(GroupTrainer):
-            def __init__(self, **parts):
-                super().__init__(**parts)
-                self.add_callback(Spy())
-
-        monkeypatch.setattr(run, "GroupTrainer", Spied)
-        folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        result = train(
-            new_policy(), groups, images, config, folder, reward,
-            objective=objective, resume=False,
-        )  # fmt: skip
-        return found, result.tables["steps"][0]
-
-    return measure
-
-
-def close(a, b, tolerance=1e-5):
-    assert a.keys() == b.keys()
-    scale = max(float(value.abs().max()) for value in a.values())
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], atol=tolerance * scale, rtol=1e-3)
 
 
 MIXED = [offline_group(i, chosen="a red bird" * (i + 1)) for i in range(4)]

@@ -16,6 +16,8 @@ from mbpo_core.training.log import TrainingLog
         {"iterations": 2, "save_every": 3},
         {"groups_per_step": 0},
         {"probe_every": -1},
+        {"curriculum": "hard_to_easy"},
+        {"levels": 0},
     ],
 )
 def test_a_setting_out_of_range_is_named(changes):
