@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
-from mbpo_core.mining.grounded_sam import GroundedSam, load_grounded_sam
-from mbpo_core.mining.inpainting import LamaInpainter, OpenCVInpainter
-from mbpo_core.mining.ranking import ClipRanker, PolicyRanker, load_clip_ranker
-from mbpo_core.mining.removal import ObjectRemoval
-from mbpo_core.testbed.truth import TruthFinder, TruthInpainter
-
 from mbpo_core.config import mining as config
 from mbpo_core.mining.alteration import AlterationMiner
 from mbpo_core.mining.attack import PGDMiner
 from mbpo_core.mining.blank import Blank
 from mbpo_core.mining.cells import CellFinder
 from mbpo_core.mining.crop import Crop
+from mbpo_core.mining.grounded_sam import GroundedSam, load_grounded_sam
+from mbpo_core.mining.inpainting import LamaInpainter, OpenCVInpainter
 from mbpo_core.mining.keywords import multipartite_rank
 from mbpo_core.mining.noise import DiffusionNoise, UniformNoise
 from mbpo_core.mining.pgd import PGD
@@ -29,10 +25,13 @@ from mbpo_core.mining.protocol import (
     RegionFinder,
     Tagger,
 )
+from mbpo_core.mining.ranking import ClipRanker, PolicyRanker, load_clip_ranker
 from mbpo_core.mining.region_noise import RegionNoise
+from mbpo_core.mining.removal import ObjectRemoval
 from mbpo_core.mining.tags import LabelTagger, NounTagger
 from mbpo_core.models.loading import model_fingerprint, model_folder
 from mbpo_core.models.protocol import Policy
+from mbpo_core.testbed.truth import TruthFinder, TruthInpainter
 from storage.files import sha256_file
 
 RANDOM_SHARE = 0.2
@@ -62,7 +61,7 @@ def _alteration(miner: config.Miner, policy: Policy, seed: int, device: str) -> 
         if miner.scope == "regions":
             finder = _finder(miner.finder, policy, device)
             keywords = partial(multipartite_rank, k=miner.keywords)
-            return RegionNoise(finder, keywords, run_seed=seed, t=miner.t)
+            return RegionNoise(finder=finder, keywords=keywords, run_seed=seed, t=miner.t)
         scope = "whole" if miner.scope == "global" else "random"
         return DiffusionNoise(run_seed=seed, t=miner.t, scope=scope, share=RANDOM_SHARE)
     if isinstance(miner, config.RemovalMiner):
