@@ -116,7 +116,7 @@ class GroundingDino:
             ids = torch.tensor([prompt.ids], device=self.model.device)
             output = self.model(**pixels, input_ids=ids)
             probabilities, boxes = output.logits[0].sigmoid(), output.pred_boxes[0]
-            corners = _corners(boxes, height=image.shape[1], width=image.shape[2])
+            corners = corners_in_pixels(boxes, height=image.shape[1], width=image.shape[2])
             for index, span in prompt.spans.items():
                 found[index] = self._best(probabilities, corners, span)
         return found
@@ -233,8 +233,11 @@ def load_grounded_sam(
     )
 
 
-def _corners(boxes: Tensor, *, height: int, width: int) -> Tensor:
-    """Relative (centre x, centre y, width, height) to pixel corners inside the image, `[Q, 4]`."""
+def corners_in_pixels(boxes: Tensor, *, height: int, width: int) -> Tensor:
+    """Relative (centre x, centre y, width, height) to corners in pixels, both `[Q, 4]`.
+
+    Corners are (left, top, right, bottom); what sticks out of the image is cut off.
+    """
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     size = boxes.new_tensor([width, height])
     low, high = (centre - half).clamp(0, 1) * size, (centre + half).clamp(0, 1) * size

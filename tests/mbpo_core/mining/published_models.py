@@ -86,7 +86,8 @@ def save_detector(folder, kind="grounding-dino", *, vocabulary=BERT_IDS, max_tex
     free = (i for i in range(1100) if i not in taken)
     words = {word: next(free) for word in WORDS}
     filler = {f"[unused{i}]": i for i in free}
-    BertTokenizer(vocab=vocabulary | words | filler).save_pretrained(folder)
+    tokenizer = BertTokenizer(vocab=vocabulary | words | filler, do_lower_case=False)
+    tokenizer.save_pretrained(folder)
     size = {"shortest_edge": 64, "longest_edge": 96}
     GroundingDinoImageProcessorPil(size=size).save_pretrained(folder)
     return folder

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, CLIPModel
 from transformers.models.grounding_dino.processing_grounding_dino import GroundingDinoProcessor
 from transformers.models.sam.processing_sam import SamProcessor
 
-from mbpo_core.mining.grounded_sam import DETECTORS, load_grounded_sam
+from mbpo_core.mining.grounded_sam import DETECTORS, corners_in_pixels, load_grounded_sam
 from mbpo_core.mining.published import as_picture, open_published
 from tests.mbpo_core.mining.published_models import (
     BERT_IDS,
@@ -92,6 +92,12 @@ def test_no_other_box_has_a_more_probable_token_of_the_phrase(finder):
         assert found.score == pytest.approx(float(own))
 
 
+def test_boxes_end_at_the_edges_of_the_image():
+    boxes = torch.tensor([[0.5, 0.5, 0.5, 0.25], [1.0, 0.0, 0.5, 0.5]])  # the second sticks out
+    expected = [[25, 75, 75, 125], [75, 0, 100, 50]]
+    assert corners_in_pixels(boxes, height=200, width=100).tolist() == expected
+
+
 def test_regions_are_masks_of_the_image_and_the_same_in_any_company(finder):
     items = [item("a", 56, 84), item("b", 84, 56, seed=1), item("c", 56, 56, seed=2)]
     phrases = [PHRASES, ["bird"], []]
@@ -135,7 +141,12 @@ def test_many_phrases_take_several_prompts(tmp_path, segmenter_folder):
             alone = detector.tokenizer(phrases[index], add_special_tokens=False).input_ids
             assert prompt.ids[span] == alone
     assert len(detector(item("a").image, phrases)) == 5
-    assert detector.prompts(["cat " * 9])
+    for first in range(1, 10):
+        for second in range(1, 10):
+            prompts = detector.prompts(["cat " * first, "dog " * second])
+            fits = 1 + first + 1 + second + 1 + 1 <= 12  # [CLS] first . second . [SEP]
+            assert len(prompts) == (1 if fits else 2)
+            assert all(len(prompt.ids) <= 12 for prompt in prompts)
     with pytest.raises(ValueError, match="phrase has 10 tokens, at most 9"):
         detector.prompts(["cat " * 10])
 
@@ -184,8 +195,9 @@ def test_an_empty_mask_never_wins_and_three_of_them_leave_the_box(
     expected[4:41, 3:30] = True
     assert torch.equal(mask, expected)
     assert "the box itself" in caplog.text
-    corner = segmenter(image, torch.tensor([[84.0, 56.0, 84.0, 56.0]]))[0]
-    assert corner.nonzero().tolist() == [[55, 83]]
+    for point, pixel in (((84, 56), [55, 83]), ((10, 20), [20, 10])):
+        (mask,) = segmenter(image, torch.tensor([[*point, *point]], dtype=torch.float32))
+        assert mask.nonzero().tolist() == [pixel]
 
 
 def test_what_does_not_fit_is_refused(tmp_path, detector_folder, segmenter_folder):
