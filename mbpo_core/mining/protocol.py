@@ -93,7 +93,8 @@ class Altered:
     scope: Scope = "whole"
     """Which pixels it was allowed to change; `whole` with `tried` regions = none was found."""
     area: float | None = None
-    """Share of the pixels that it was allowed to change, in [0, 1]."""
+    """Share of the pixels in [0, 1] that it was allowed to change (noise), that differ (removal),
+    or that are left of the image (crop)."""
     tried: tuple[Tried, ...] = ()
     """The phrases that were looked for, best first."""
 

@@ -22,7 +22,14 @@ ARCHITECTURES = {
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 EXPECTED = "config.json, *.safetensors, tokenizer files and preprocessor_config.json"
-CONTENT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.jinja", "*.json", "merges.txt")
+CONTENT_PATTERNS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.jinja",
+    "*.json",
+    "merges.txt",
+    "vocab.txt",
+)
 NOT_CONTENT = ("trainer_state.json",)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -17,7 +17,7 @@ def mbpo(world: World) -> Recipe:
         mine=world.pgd,
         sources=("negative",),
         objective=world.rollouts,
-        offline_epochs=max(1, world.pairs_epochs - 1),
+        offline_epochs=world.pairs_epochs,
     )
 
 

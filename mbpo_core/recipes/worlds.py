@@ -170,9 +170,9 @@ def embedded() -> World:
         injector=RuleInjector(),
         finder=TruthFinder(),
         inpainter=TruthInpainter(),
-        unranked=SelectConfig(key=None, presample=400, k=400),
+        unranked=SelectConfig(key=None, presample=700, k=700),
         published=False,
-        pairs_epochs=3,
+        pairs_epochs=6,
         rates=RATES,
     )
 
