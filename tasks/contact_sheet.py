@@ -50,7 +50,7 @@ class SheetRow:
 
 def contact_sheet(title: str, rows: Sequence[SheetRow]) -> Image.Image:
     """Draw the sheet: clean, negative, their difference x8, and the texts, a row per sample."""
-    shown = [[_panel(image, row) for image in _pictures(row)] for row in rows]
+    shown = [_panels(row) for row in rows]
     width = max(panel.width for panels in shown for panel in panels)
     texts = [_text_lines(row) for row in rows]
     heights = [
@@ -100,20 +100,17 @@ def scaled(image: Image.Image) -> Image.Image:
     return image.resize(size, Image.Resampling.BOX)
 
 
-def _pictures(row: SheetRow) -> tuple[Image.Image, Image.Image | None, Image.Image | None]:
+def _panels(row: SheetRow) -> list[Image.Image]:
+    clean = scaled(row.clean)
     if row.negative is None:
-        return row.clean, None, None
-    return row.clean, row.negative, difference(row.clean, row.negative)
+        missing = _without_picture(clean.size, row.missing)
+        return [_with_boxes(clean, row), missing, _without_picture(clean.size, "")]
+    change = scaled(difference(row.clean, row.negative))
+    return [_with_boxes(clean, row), scaled(row.negative), change]
 
 
-def _panel(image: Image.Image | None, row: SheetRow) -> Image.Image:
-    if image is None:
-        return _without_picture(scaled(row.clean).size, row.missing)
-    panel = scaled(image)
-    return _with_boxes(panel.copy(), row) if image is row.clean else panel
-
-
-def _with_boxes(panel: Image.Image, row: SheetRow) -> Image.Image:
+def _with_boxes(clean: Image.Image, row: SheetRow) -> Image.Image:
+    panel = clean.copy()
     draw, font = ImageDraw.Draw(panel), _font(12)
     across, down = panel.width / row.clean.width, panel.height / row.clean.height
     for number, (left, top, right, bottom) in enumerate(row.boxes):

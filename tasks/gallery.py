@@ -172,15 +172,15 @@ def _rejected(answer: Row) -> tuple[Style, str]:
 def _mined(negative: Row, tried: Sequence[Row]) -> Iterator[tuple[Style, str]]:
     facts = []
     if negative.get("recovered") is not None:
-        facts.append(f"recovered {negative['recovered']:.2f}")
+        facts.append(f"recovered {negative['recovered']:z.2f}")
     elif negative.get("recovered_reason"):
         facts.append(f"recovered undefined: {negative['recovered_reason']}")
     if negative.get("linf") is not None:
         facts.append(f"largest change {255 * negative['linf']:.0f}/255")
-    if negative.get("scope"):
+    if negative.get("scope") and negative["image"]:
         facts.append(f"scope {negative['scope']}")
     if negative.get("area") is not None:
-        facts.append(f"{100 * negative['area']:.3g} % of the pixels")
+        facts.append(f"area {100 * negative['area']:.3g} %")
     if facts:
         yield "faint", ", ".join(facts)
     if tried:
