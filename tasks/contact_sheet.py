@@ -120,7 +120,11 @@ def _with_boxes(clean: Image.Image, row: SheetRow) -> Image.Image:
         # A region of less than a pixel of a reduced picture is still a dot.
         opposite = (max(opposite[0], corner[0]), max(opposite[1], corner[1]))
         draw.rectangle((*corner, *opposite), outline=ink, width=2)
-        tag = (min(corner[0] + 2, panel.width - 11), min(corner[1] + 2, panel.height - 15))
+        # Side by side where boxes begin at one corner.
+        tag = (
+            min(corner[0] + 2 + 12 * number, panel.width - 11),
+            min(corner[1] + 2, panel.height - 15),
+        )
         draw.rectangle((*tag, tag[0] + 9, tag[1] + 13), fill=ink)
         draw.text((tag[0] + 1, tag[1]), str(number + 1), "white", font)
     return panel

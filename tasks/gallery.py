@@ -196,7 +196,7 @@ def _phrases(tried: Sequence[Row]) -> Iterator[str]:
             box += 1
             words.insert(0, f"[{box}]")
         if row.get("image_score") is not None:
-            words.append(f"score {row['image_score']:.3g}")
+            words.append(f"score {row['image_score']:.4g}")
         if not row["used"]:
             words.append(f"({row['reason'] or 'not used'})")
         yield " ".join(words)
