@@ -1,6 +1,4 @@
 import pytest
-import trl
-from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,26 +64,6 @@ def test_a_record_without_a_rejected_side_has_none():
     plain = {"image": "a.png", "conversations": llava("<image>\nq", "a", "q2", "a2")}
     assert texts(plain) == (("q", "a", None), ("q2", "a2", None))
     assert texts(plain | {"chosen": None, "rejected": None}) == texts(plain)
-
-
-@pytest.mark.parametrize("layout", [one for one in LAYOUTS if "trl" in one.name], ids=str)
-def test_trl_extracts_the_same_prompt_and_answers(layout):
-    """What TRL trains on is our last turn, after its own reading of the same table."""
-    (record,) = Dataset.from_list([layout.record]).map(trl.maybe_extract_prompt)
-    if trl.is_conversational({"prompt": record["prompt"]}):
-        asked = "".join(part for part in said(record["prompt"][-1]) if part)
-    else:
-        asked = record["prompt"]
-    answers = [record[key] for key in ("chosen", "rejected")]
-    if all(isinstance(answer, list) for answer in answers):
-        assert all(len(answer) == 1 for answer in answers)
-        answers = ["".join(said(answer[0])) for answer in answers]
-    assert texts(layout.with_image("a.png"))[-1] == (asked, *answers)
-
-
-def said(message):
-    content = message["content"]
-    return [part["text"] for part in content] if isinstance(content, list) else [content]
 
 
 @pytest.mark.parametrize(
