@@ -129,6 +129,21 @@ def test_a_refused_row_keeps_what_could_be_read():
     assert found.refusal.detail == "the rejected conversation has another question here"
 
 
+def test_a_turn_that_differs_in_case_and_punctuation_alone_has_no_rejected_answer():
+    record = povid(("q", "a", "q2", "Yes."), ("q", "b", "q2", "yes"))
+    assert texts(record) == (("q", "a", "b"), ("q2", "Yes.", None))
+
+
+def test_a_text_beside_another_layout_is_not_looked_into():
+    assert texts(pair(text="no JSON")) == ((Q, CHOSEN, REJECTED),)
+    assert texts(pair(text={"question": "other"})) == ((Q, CHOSEN, REJECTED),)
+
+
+def test_an_image_without_bytes_and_path_gives_way_to_the_path_beside_it():
+    (found,) = read_turns(pair(image={"bytes": None, "path": None}, image_path="b.png", idx=7))
+    assert (found.image, found.source_id) == ("b.png", "7")
+
+
 def test_completions_are_paired_by_score_whatever_their_order():
     record = ranked(("worst", 0), ("best", 2), ("middle", 1))
     assert texts(record) == (
