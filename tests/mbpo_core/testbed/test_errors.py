@@ -65,6 +65,9 @@ def test_a_caption_gets_exactly_one_error(scene, seed, rule):
         assert error.color == TYPICAL_COLOR[error.object]
     if rule is added:
         assert error.color == TYPICAL_COLOR[error.object]
+    if rule is exchanged:
+        could = {TYPICAL_COLOR[kind] for kind in KINDS if scene.find(kind) is None}
+        assert error.color not in could or TYPICAL_COLOR[error.object] == error.color
 
 
 @pytest.mark.parametrize("kind", CLOSED_KINDS)
