@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbpo_core.mining.keywords import (
@@ -64,6 +64,7 @@ def test_topics_are_cut_at_the_average_distance():
     assert len(set(topics(found, 0.4))) == 3
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
 def test_page_rank_solves_its_equations(n, seed, damping):
     rng = np.random.default_rng(seed)
@@ -74,6 +75,7 @@ def test_page_rank_solves_its_equations(n, seed, damping):
     )
 
 
+@settings(deadline=None)
 @given(sentences, st.integers(1, 5), st.floats(0, 3))
 def test_keywords_are_the_best_candidates(text, k, alpha):
     candidates = [candidate.text for candidate in candidate_phrases(text)]
