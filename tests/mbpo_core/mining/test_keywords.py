@@ -42,8 +42,9 @@ def test_weights_are_inverse_gaps_between_topics_only():
 
 
 def test_every_pair_of_occurrences_counts():
-    found = [phrase("dog", 0, 10), phrase("cat", 4)]
-    assert distance_weights(found, [1, 2])[0, 1] == pytest.approx(1 / 4 + 1 / 6)
+    # red(0) dog(1) ... cat(4) ... red(10) dog(11): from the end of whichever is earlier.
+    found = [phrase("red dog", 0, 10), phrase("cat", 4)]
+    assert distance_weights(found, [1, 2])[0, 1] == pytest.approx(1 / 3 + 1 / 6)
 
 
 def test_the_first_of_a_topic_is_promoted_by_what_leads_to_the_others():
@@ -112,6 +113,8 @@ def test_a_phrase_that_says_the_same_is_left_out_but_a_compound_is_not():
     chosen = [found for found, _ in multipartite_rank(text, k=9)]
     assert len({"red dog", "dog"} & set(chosen)) == 1
     assert {"table", "dog leash"} <= set(chosen)
+    both = [found for found, _ in multipartite_rank("A dog is at a dog leash.", k=9)]
+    assert set(both) == {"dog", "dog leash"}
 
 
 def test_a_stronger_adjustment_raises_the_first_phrase_of_a_topic():
