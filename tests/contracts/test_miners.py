@@ -28,7 +28,7 @@ from tests.contracts.miners import (
     photographs,
     save_weights,
 )
-from tests.contracts.unions import every_member, parts
+from tests.contracts.unions import at_the_edges, every_member, parts
 
 ANY = TypeAdapter(config.AnyMiner)
 every = pytest.mark.parametrize("mined", CASES, indirect=True)
@@ -197,6 +197,18 @@ def test_an_answer_without_a_noun_has_the_whole_image_or_a_reason(mined):
         assert image.scope == ("random" if mined.settings.scope == "random-20" else "whole")
     else:
         assert image.status == OK
+
+
+@every
+def test_the_miner_takes_every_number_that_its_settings_take(mined):
+    for settings in at_the_edges(mined.settings):
+        # Checked anew, as a recipe is: what two settings rule out together is not asked for.
+        try:
+            settings = ANY.validate_python(settings.model_dump())
+        except ValueError as error:
+            assert "must not exceed" in str(error)
+            continue
+        assert callable(make_miner(settings, mined.policy, 0, "cpu"))
 
 
 @every
