@@ -44,13 +44,13 @@ def test_every_mbpo_command_of_the_pages_is_understood(words):
 @pytest.mark.parametrize("words", list(commands("mbpo")), ids=" ".join)
 def test_settings_and_recipes_of_the_commands_exist_and_go_together(words):
     named = [word for word in words[1:2] if words[0] in ("plan", "run") and word[0] != "-"]
-    sources = {
-        "ingest.source": {"kind": "files", "path": value}
-        for option, value in itertools.pairwise(words)
-        if option == "--source"
-    }
-    settings = [value for option, value in itertools.pairwise(words) if option == "--set"]
-    configured(*named or ["mbpo"], sources | dict(map(parse_override, settings)))
+    settings = {}
+    for option, given in itertools.pairwise(words):
+        if option == "--source":
+            settings["ingest.source"] = {"kind": "files", "path": given}
+        if option == "--set":
+            settings |= [parse_override(given)]
+    configured(*named or ["mbpo"], settings)
 
 
 def test_every_make_target_of_the_pages_is_in_the_makefile():
