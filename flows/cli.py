@@ -270,7 +270,9 @@ def gallery(
         path = file or root / "gallery" / f"{mined.short.replace('/', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, format="PNG")
-    out.print(f"{sheet.width} x {sheet.height} pixels: {path.absolute()}", markup=False)
+    out.print(
+        f"{sheet.width} x {sheet.height} pixels: {path.absolute()}", markup=False, soft_wrap=True
+    )
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class SheetRow:
 
 def contact_sheet(title: str, rows: Sequence[SheetRow]) -> Image.Image:
     """Draw the sheet: clean, negative, their difference x8, and the texts, a row per sample."""
-    shown = [[_panel(image, row) for image in _pictures(row)] for row in rows]
+    shown = [_panels(row) for row in rows]
     width = max(panel.width for panels in shown for panel in panels)
     texts = [_text_lines(row) for row in rows]
     heights = [
@@ -100,20 +100,17 @@ def scaled(image: Image.Image) -> Image.Image:
     return image.resize(size, Image.Resampling.BOX)
 
 
-def _pictures(row: SheetRow) -> tuple[Image.Image, Image.Image | None, Image.Image | None]:
+def _panels(row: SheetRow) -> list[Image.Image]:
+    clean = scaled(row.clean)
     if row.negative is None:
-        return row.clean, None, None
-    return row.clean, row.negative, difference(row.clean, row.negative)
+        missing = _without_picture(clean.size, row.missing)
+        return [_with_boxes(clean, row), missing, _without_picture(clean.size, "")]
+    change = scaled(difference(row.clean, row.negative))
+    return [_with_boxes(clean, row), scaled(row.negative), change]
 
 
-def _panel(image: Image.Image | None, row: SheetRow) -> Image.Image:
-    if image is None:
-        return _without_picture(scaled(row.clean).size, row.missing)
-    panel = scaled(image)
-    return _with_boxes(panel.copy(), row) if image is row.clean else panel
-
-
-def _with_boxes(panel: Image.Image, row: SheetRow) -> Image.Image:
+def _with_boxes(clean: Image.Image, row: SheetRow) -> Image.Image:
+    panel = clean.copy()
     draw, font = ImageDraw.Draw(panel), _font(12)
     across, down = panel.width / row.clean.width, panel.height / row.clean.height
     for number, (left, top, right, bottom) in enumerate(row.boxes):
@@ -123,7 +120,11 @@ def _with_boxes(panel: Image.Image, row: SheetRow) -> Image.Image:
         # A region of less than a pixel of a reduced picture is still a dot.
         opposite = (max(opposite[0], corner[0]), max(opposite[1], corner[1]))
         draw.rectangle((*corner, *opposite), outline=ink, width=2)
-        tag = (min(corner[0] + 2, panel.width - 11), min(corner[1] + 2, panel.height - 15))
+        # Side by side where boxes begin at one corner.
+        tag = (
+            min(corner[0] + 2 + 12 * number, panel.width - 11),
+            min(corner[1] + 2, panel.height - 15),
+        )
         draw.rectangle((*tag, tag[0] + 9, tag[1] + 13), fill=ink)
         draw.text((tag[0] + 1, tag[1]), str(number + 1), "white", font)
     return panel

@@ -172,15 +172,15 @@ def _rejected(answer: Row) -> tuple[Style, str]:
 def _mined(negative: Row, tried: Sequence[Row]) -> Iterator[tuple[Style, str]]:
     facts = []
     if negative.get("recovered") is not None:
-        facts.append(f"recovered {negative['recovered']:.2f}")
+        facts.append(f"recovered {negative['recovered']:z.2f}")
     elif negative.get("recovered_reason"):
         facts.append(f"recovered undefined: {negative['recovered_reason']}")
     if negative.get("linf") is not None:
         facts.append(f"largest change {255 * negative['linf']:.0f}/255")
-    if negative.get("scope"):
+    if negative.get("scope") and negative["image"]:
         facts.append(f"scope {negative['scope']}")
     if negative.get("area") is not None:
-        facts.append(f"{100 * negative['area']:.3g} % of the pixels")
+        facts.append(f"area {100 * negative['area']:.3g} %")
     if facts:
         yield "faint", ", ".join(facts)
     if tried:
@@ -196,7 +196,7 @@ def _phrases(tried: Sequence[Row]) -> Iterator[str]:
             box += 1
             words.insert(0, f"[{box}]")
         if row.get("image_score") is not None:
-            words.append(f"score {row['image_score']:.3g}")
+            words.append(f"score {row['image_score']:.4g}")
         if not row["used"]:
             words.append(f"({row['reason'] or 'not used'})")
         yield " ".join(words)

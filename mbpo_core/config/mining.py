@@ -172,8 +172,8 @@ class DiffusionNoiseMiner(Miner):
     """Diffusion noise of step t on the whole image, a random share, or the key regions (MFPO)."""
 
     kind: Literal["diffusion_noise"] = "diffusion_noise"
-    t: int = Field(500, ge=1, le=1000)
-    """MFPO 500 (paper), POVID 500 (second-hand), BPO 900, of 1000 (inferred)."""
+    t: int = Field(500, ge=0, le=999)
+    """Counted from 0. MFPO 500 (paper), POVID 500 (second-hand), BPO 900, of 1000 (inferred)."""
     scope: Literal["global", "random-20", "regions"] = "regions"
     """Paper: the three rows of MFPO's noise ablation."""
     keywords: int = Field(3, ge=1)

@@ -192,11 +192,13 @@ def test_words_beside_the_pictures(by_hand):
         "[1] cup score -4.25; table score -1 (not used); dog (no_region)",
     ]
     answers = [{"source": "clean", "text": "No.", "reason": None}, {"text": None, "reason": "bad"}]
+    assert texts_of({"image": None, "scope": "whole"}) == ["rejected: none"]
+    assert texts_of({"recovered": -0.001})[1] == "recovered 0.00"
     figures = {"recovered": 0.5, "linf": 16 / 255, "scope": "regions", "area": 0.125}
     assert texts_of(figures, answers=answers) == [
         "rejected (clean): No.",
         "rejected:  [refused: bad]",
-        "recovered 0.50, largest change 16/255, scope regions, 12.5 % of the pixels",
+        "recovered 0.50, largest change 16/255, scope regions, area 12.5 %",
     ]
     undefined = {"recovered": None, "recovered_reason": "image adds 0.01 nats"}
     assert texts_of(undefined) == [

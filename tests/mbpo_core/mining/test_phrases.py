@@ -50,6 +50,7 @@ def test_positions_count_every_token_and_plurals_share_a_phrase():
 def test_the_noun_keeps_compounds_and_drops_adjectives():
     found = {p.text: p.noun for p in candidate_phrases("Two red traffic lights near old knives.")}
     assert found == {"red traffic lights": "traffic light", "old knives": "knife"}
+    assert [p.noun for p in candidate_phrases("A cactus is in the bus.")] == ["cactus", "bus"]
 
 
 def test_an_adjective_before_a_later_noun_stays_one():

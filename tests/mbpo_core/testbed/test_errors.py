@@ -53,8 +53,8 @@ def test_the_error_is_wrong_seeded_and_stays_in_the_language(kind, scene, seed, 
 @given(any_scene, seeds, st.sampled_from([recolored, exchanged, added]))
 def test_a_caption_gets_exactly_one_error(scene, seed, rule):
     wrong = rule("", caption(scene), random.Random(seed))
+    assert (wrong is None) == (rule is added and len(scene.objects) == MAX_OBJECTS)
     if wrong is None:
-        assert rule is added and len(scene.objects) == MAX_OBJECTS
         return
     kinds = [found.object for found in mentions(wrong)]
     assert len(set(kinds)) == len(kinds) == len(scene.objects) + (rule is added)

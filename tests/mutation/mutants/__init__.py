@@ -5,6 +5,7 @@ from tests.mutation.mutants import (
     data,
     images,
     objective,
+    order,
     policy,
     preference,
     sampling,
@@ -22,6 +23,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *verifier.MUTANTS,
     *objective.MUTANTS,
     *preference.MUTANTS,
+    *order.MUTANTS,
     *training.MUTANTS,
 )
 
