@@ -78,6 +78,15 @@ def _streams(recipe: Recipe) -> Iterator[str]:
 
 def _truth(recipe: Recipe) -> Iterator[str]:
     """Parts that know the truth of the embedded world work nowhere else."""
+    if (
+        isinstance(recipe.mine, RemovalMiner)
+        and isinstance(recipe.mine.inpainter, TruthInpainter)
+        and not isinstance(recipe.mine.finder, TruthFinder)
+    ):
+        yield (
+            "the inpainter `truth` redraws whole objects, but the finder "
+            f"{recipe.mine.finder.kind} finds other regions; take `opencv` or `lama`"
+        )
     if isinstance(recipe.ingest.source, EmbeddedSource):
         if "dataset" in recipe.respond.sources:
             yield "the embedded world has no rejected texts: respond.sources cannot be `dataset`"

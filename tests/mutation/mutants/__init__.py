@@ -3,6 +3,7 @@
 from tests.mutation.mutants import (
     attack,
     data,
+    entropy,
     images,
     objective,
     order,
@@ -18,6 +19,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *attack.MUTANTS,
     *images.MUTANTS,
     *policy.MUTANTS,
+    *entropy.MUTANTS,
     *sampling.MUTANTS,
     *data.MUTANTS,
     *verifier.MUTANTS,
