@@ -198,7 +198,7 @@ def test_words_beside_the_pictures(by_hand):
     assert texts_of(figures, answers=answers) == [
         "rejected (clean): No.",
         "rejected:  [refused: bad]",
-        "recovered 0.50, largest change 16/255, scope regions, area 12.5 %",
+        "recovered 0.50, largest change 16/255, scope regions, 12.5 % of the pixels",
     ]
     assert texts_of({"recovered": -0.001})[1] == "recovered 0.00"
     refused = {"image": None, "reason": "no_object", "scope": "regions"}
