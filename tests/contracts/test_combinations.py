@@ -116,7 +116,8 @@ BASE = small_recipe(
     ingest__source__scenes=3, select__k=6, pair__max_online=4, respond__max_new_tokens=8,
     train__max_steps=3, train__groups_per_step=2, evaluate__limit=2, evaluate__max_new_tokens=6,
     evaluate__benchmarks=[{"kind": "embedded", "split": "counter", "scenes": 2}],
-    evaluate__bootstrap=100, train__stream_norm_every=0, respond__shard_rows=20, mine__shard_rows=20,
+    evaluate__bootstrap=100, train__stream_norm_every=0, respond__shard_rows=20,
+    mine__shard_rows=20,
 )  # fmt: skip
 ALL = [
     Combination(*axes) for axes in itertools.product(MINERS, SOURCES, OBJECTIVES, CURRICULA, (0, 1))
