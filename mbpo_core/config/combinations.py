@@ -74,18 +74,25 @@ def _streams(recipe: Recipe) -> Iterator[str]:
         )
     if train.online_epochs and isinstance(train.curriculum, EasyToHard):
         yield "the curriculum easy_to_hard orders pairs alone: set train.online_epochs=0"
+    steps, levels = train.max_steps, getattr(train.curriculum, "levels", 1)
+    if steps is not None and steps < levels:
+        yield (
+            f"the curriculum {train.curriculum.kind} has {levels} levels, but train.max_steps is "
+            f"{steps}: give it one step a level at least"
+        )
 
 
 def _truth(recipe: Recipe) -> Iterator[str]:
     """Parts that know the truth of the embedded world work nowhere else."""
+    removal = recipe.mine if isinstance(recipe.mine, RemovalMiner) else None
     if (
-        isinstance(recipe.mine, RemovalMiner)
-        and isinstance(recipe.mine.inpainter, TruthInpainter)
-        and not isinstance(recipe.mine.finder, TruthFinder)
+        removal is not None
+        and isinstance(removal.inpainter, TruthInpainter)
+        and not isinstance(removal.finder, TruthFinder)
     ):
         yield (
-            "the inpainter `truth` redraws whole objects, but the finder "
-            f"{recipe.mine.finder.kind} finds other regions; take `opencv` or `lama`"
+            "the inpainter `truth` removes only what the finder `truth` found, the finder here is "
+            f"`{removal.finder.kind}`; take the inpainter `opencv`"
         )
     if isinstance(recipe.ingest.source, EmbeddedSource):
         if "dataset" in recipe.respond.sources:

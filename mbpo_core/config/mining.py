@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mbpo_core.config.base import Frozen, lattice
 
@@ -31,8 +31,8 @@ class GroundedSamFinder(Frozen):
     kind: Literal["grounded_sam"] = "grounded_sam"
     detector: Checkpoint
     segmenter: Checkpoint
-    box_threshold: float = Field(0.25, ge=0, le=1)
-    text_threshold: float = Field(0.25, ge=0, le=1)
+    box_threshold: float = Field(0.25, ge=0, lt=1)
+    text_threshold: float = Field(0.25, ge=0, lt=1)
 
 
 class TruthFinder(Frozen):
@@ -55,7 +55,7 @@ class ClassifierTagger(Frozen):
 
     kind: Literal["classifier"] = "classifier"
     model: Checkpoint
-    threshold: float = Field(0.5, ge=0, le=1)
+    threshold: float = Field(0.5, gt=0, lt=1)
     """Assumed; the paper prints none."""
 
 
@@ -195,6 +195,12 @@ class CropMiner(Miner):
     """Share of the area that is kept, at least (second-hand)."""
     most: float = Field(0.2, gt=0, le=1)
     """At most (second-hand)."""
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> CropMiner:
+        if self.least > self.most:
+            raise ValueError(f"least ({self.least}) must not exceed most ({self.most})")
+        return self
 
     @property
     def draws(self) -> bool:

@@ -159,7 +159,7 @@ class TrainConfig(Frozen):
     lora: Lora | None = None
     save_every: int = Field(100, ge=1)
     probe_every: int = Field(50, ge=1)
-    probe_groups: int = Field(32, ge=0)
+    probe_groups: int = Field(32, ge=1)
     stream_norm_every: int = Field(50, ge=0)
     cpu_threads: int = Field(1, ge=1)
     """Part of what makes a CPU run repeat bit for bit, so part of the fingerprint."""

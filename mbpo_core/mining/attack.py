@@ -27,6 +27,8 @@ class PGDMiner:
     def __call__(self, items: Sequence[MineItem]) -> list[MinedImage]:
         """Attack one pack."""
         rows = [item.row for item in items]
+        if not rows:
+            return []  # as every other miner does; a model has no empty batch
         return mine_pgd(self.policy, rows, self.config, noise_floor=self.noise_floor)
 
 

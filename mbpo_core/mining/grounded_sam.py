@@ -85,8 +85,8 @@ class GroundingDino:
         """Phrases joined by stops, in as many prompts as `max_text_len` of the model needs.
 
         Stops and question marks in a phrase are dropped, as they would cut it in two; a phrase
-        without any other token is in no prompt.
-        Errors: ValueError for a phrase that is too long for a prompt of its own.
+        without any other token is in no prompt, nor one that is too long for a prompt of its own
+        (logged; never cut).
         """
         cls, sep, stop, _ = SPECIAL_TOKENS
         limit = self.model.config.max_text_len
@@ -94,7 +94,9 @@ class GroundingDino:
         for index, phrase in enumerate(phrases):
             ids = self._phrase_ids(phrase)
             if len(ids) + 3 > limit:
-                raise ValueError(f"phrase has {len(ids)} tokens, at most {limit - 3}: {phrase!r}")
+                logger.warning("a phrase of %d tokens is not looked for, at most %d fit: %.60r",
+                               len(ids), limit - 3, phrase)  # fmt: skip
+                continue
             if not packed or len(packed[-1].ids) + len(ids) + 2 > limit:
                 packed.append(Prompt([cls]))
             if ids:
@@ -107,7 +109,7 @@ class GroundingDino:
     def __call__(self, image: Tensor, phrases: Sequence[str]) -> list[Detection | None]:
         """Best box of each phrase in an image uint8 `[3, H, W]`; None below the thresholds.
 
-        Errors: ValueError for another dtype or shape and as `prompts`.
+        Errors: ValueError for another dtype or shape.
         """
         pixels = self.image_processor(images=as_picture(image), return_tensors="pt")
         pixels = pixels.to(self.model.device)

@@ -137,7 +137,10 @@ class ImageRanker(Protocol):
     """Says how much an image still supports the chosen response (AdaViP)."""
 
     def __call__(self, items: Sequence[MineItem], images: Sequence[Tensor]) -> list[float]:
-        """Return one score per (item, image uint8 `[3, H, W]`); the lowest is the negative."""
+        """Return one score per (item, image uint8 `[3, H, W]`); the lowest is the negative.
+
+        NaN where there is nothing to score by.
+        """
         ...
 
 

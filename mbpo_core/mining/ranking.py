@@ -1,6 +1,7 @@
 """How much an image still supports the chosen response (AdaViP, step 2)."""
 
 import logging
+import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -50,8 +51,8 @@ class ClipRanker:
 
     Candidates of one item go through together, those of different items never: a score depends on
     its own item only. CLIP reads 77 tokens; what is longer is cut, counted in `cut_sentences`, and
-    warned of once.
-    Errors: ValueError for a chosen response without a sentence.
+    warned of once. A response without a sentence ("?!") says nothing to CLIP: its score is NaN.
+    Errors: ValueError for another image, or lists of different lengths.
     Differs from the paper: the sentences, see `split_sentences`; which CLIP is not printed.
     """
 
@@ -73,7 +74,12 @@ class ClipRanker:
         scores = [0.0] * len(items)
         for places in _by_item(items, images):
             pictures = [as_picture(images[place]) for place in places]
-            cosines = self._cosines(pictures, self._tokens(items[places[0]]))
+            sentences = split_sentences(items[places[0]].chosen)
+            if not sentences:
+                logger.warning("%s: no sentence to score by", items[places[0]].sample_id)
+                scores = [math.nan if i in places else score for i, score in enumerate(scores)]
+                continue
+            cosines = self._cosines(pictures, self._tokens(sentences))
             for place, score in zip(places, cosines.sum(dim=1).tolist(), strict=True):
                 scores[place] = score
         return scores
@@ -83,10 +89,7 @@ class ClipRanker:
         output = self.model(pixel_values=pixels.to(self.model.device), **tokens)
         return output.image_embeds @ output.text_embeds.T  # both are of length 1
 
-    def _tokens(self, item: MineItem) -> dict[str, Tensor]:
-        sentences = split_sentences(item.chosen)
-        if not sentences:
-            raise ValueError(f"{item.sample_id}: no sentence in chosen response {item.chosen!r}")
+    def _tokens(self, sentences: list[str]) -> dict[str, Tensor]:
         limit = self.model.config.text_config.max_position_embeddings
         self._count_cut(sentences, limit)
         return self.tokenizer(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import re
 
 import pytest
@@ -85,9 +86,17 @@ def test_a_long_sentence_is_cut_counted_and_warned_of_once(clip, caplog):
     assert clip.cut_sentences == 3
 
 
+def test_a_response_without_a_sentence_has_no_score_and_leaves_the_others_theirs(clip, caplog):
+    items, images = (
+        [item("a"), item("b", chosen="..."), item("a")],
+        [random_image(i) for i in range(3)],
+    )
+    first, none, second = clip(items, images)
+    assert math.isnan(none) and "b: no sentence to score by" in caplog.text
+    assert [first, second] == clip(items[::2], images[::2])
+
+
 def test_what_does_not_fit_is_refused(clip):
-    with pytest.raises(ValueError, match="a: no sentence in chosen response"):
-        clip([item("a", chosen="...")], [random_image(0)])
     with pytest.raises(ValueError, match="1 items and 2 images"):
         clip([item("a")], [random_image(0), random_image(1)])
     with pytest.raises(ValueError, match="uint8"):
