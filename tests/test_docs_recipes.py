@@ -1,5 +1,6 @@
 """docs/recipes.md and the table of the README say what the recipes are."""
 
+import ast
 import importlib
 import inspect
 import json
@@ -9,7 +10,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from mbpo_core.config import Recipe, parse_override
+from mbpo_core.config import Recipe, combinations, parse_override
 from mbpo_core.recipes import METHODS, configured, load_recipe
 from mbpo_core.recipes.worlds import WORLDS
 from tests.servers import CHECKOUT
@@ -139,6 +140,21 @@ def test_what_is_refused_says_why(row):
     name, setting, why = row
     with pytest.raises(ValueError, match=re.escape(why)):
         configured(name.strip("`"), dict([parse_override(setting.strip("`"))]))
+
+
+def pieces(rule):
+    """Return what a message says between its punctuation and inserted values."""
+    texts = [part.value for part in ast.walk(rule) if isinstance(part, ast.Constant)]
+    found = [piece.strip(" ()") for text in texts for piece in re.split("[,;:]", str(text))]
+    return [piece for piece in found if len(piece) > 12]
+
+
+def test_every_rule_of_the_combinations_is_shown_by_a_row():
+    tree = ast.parse(inspect.getsource(combinations))
+    rules = [pieces(node) for node in ast.walk(tree) if isinstance(node, ast.Yield)]
+    assert len(rules) > 10 and all(rules)
+    for rule in rules:
+        assert any(piece in row[2] for piece in rule for row in REFUSAL_ROWS), rule
 
 
 def test_every_setting_that_the_page_names_exists():
