@@ -93,3 +93,11 @@ def test_difficulty_is_the_stored_entropy(store):
     assert {row["reason"] for row in rows(store, "score", "scores")} == {"not_scored"}
     for group in found:
         assert group["difficulty"] == entropies[group["sample_id"]]["entropy_mean"]
+
+
+def test_samples_are_held_out_where_the_selection_takes_all_kinds(store):
+    found = groups(store, "sft", **{"select.pool": "all", "pair.held_out": 4})
+    assert len(found) == 14
+    assert [group["reason"] for group in found].count("held_out") == 4
+    assert {group["closed_kind"] for group in found} - {None}, "closed-ended ones are pairs too"
+    assert len(whole(found)) == 10

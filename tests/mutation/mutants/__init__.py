@@ -5,6 +5,7 @@ from tests.mutation.mutants import (
     data,
     entropy,
     images,
+    negatives,
     objective,
     order,
     policy,
@@ -18,6 +19,7 @@ from tests.mutation.mutants.mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *attack.MUTANTS,
     *images.MUTANTS,
+    *negatives.MUTANTS,
     *policy.MUTANTS,
     *entropy.MUTANTS,
     *sampling.MUTANTS,
