@@ -54,7 +54,8 @@ WORLDS = {
     "files": responses.EndpointInjector(base_url="http://host/v1", model="m"),
 }
 """Each with the injector that it can have."""
-SEED, RUNS = 8, 12
+SEED, RUNS, ALWAYS = 8, 12, 8
+"""Of the runs, those that together have everything are not slow."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ BASE = small_recipe(
     ingest__source__scenes=3, select__k=6, pair__max_online=4, respond__max_new_tokens=8,
     train__max_steps=3, train__groups_per_step=2, evaluate__limit=2, evaluate__max_new_tokens=6,
     evaluate__benchmarks=[{"kind": "embedded", "split": "counter", "scenes": 2}],
-    evaluate__bootstrap=100, train__stream_norm_every=0, respond__shard_rows=20, mine__shard_rows=20,
+    evaluate__bootstrap=100, train__stream_norm_every=0, respond__shard_rows=20,
 )  # fmt: skip
 ALL = [
     Combination(*axes) for axes in itertools.product(MINERS, SOURCES, OBJECTIVES, CURRICULA, (0, 1))
@@ -140,12 +141,13 @@ def test_every_member_of_every_axis_takes_part():
     assert {type(one) for one in OBJECTIVES.values()} == set(members(training.Objective))
     assert {type(one) for one in CURRICULA.values()} == set(members(training.Curriculum))
     assert {type(one) for one in WORLDS.values()} == set(members(responses.Injector))
-    runs = drawn()
+    runs = drawn()[:ALWAYS]
     assert {one.miner for one in runs} == set(MINERS)
     assert {one.objective for one in runs} == set(OBJECTIVES)
     assert {one.curriculum for one in runs} == set(CURRICULA)
     assert {source for one in runs for source in one.sources} == {"negative", "clean", "injected"}
-    assert {one.online for one in runs} == {0, 1} and len(set(runs)) == RUNS
+    assert {one.online for one in runs} == {0, 1}
+    assert len(set(drawn())) == RUNS
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -230,7 +232,13 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("combined") / "store"
 
 
-@pytest.mark.parametrize("one", drawn(), ids=str)
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(one, id=str(one), marks=[pytest.mark.slow] if index >= ALWAYS else [])
+        for index, one in enumerate(drawn())
+    ],
+)
 def test_a_drawn_combination_runs_from_samples_to_metrics(one, root):
     recipe = one.recipe()
     made = run_inline(recipe, root)
