@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 
 from benchmarks.stages import run_inline
 from flows.cli import app
-from mbpo_core.config import FileSource, Recipe, mining, responses, training
+from mbpo_core.config import EmbeddedModel, FileSource, Recipe, mining, responses, training
 from mbpo_core.recipes import configured
+from tasks.models import open_policy
+from tasks.registry import ORDER
 from tests.contracts.unions import members
 from tests.pipelines import rows, small_recipe
 
@@ -224,6 +227,38 @@ def test_plan_refuses_with_the_reason_and_makes_nothing(recipe, changes, sides, 
     told = " ".join(done.output.split())
     assert all(side in told for side in sides), told
     assert not root.exists()
+
+
+def lengths(root: Path) -> list[int]:
+    """Tokens of each sample, as it is scored."""
+    policy = open_policy(EmbeddedModel(), "cpu")
+    columns = ("question", "height", "width")
+    return [
+        len(policy.prompt_ids(*(row[name] for name in columns)))
+        + len(policy.response_ids(row["response"]))
+        for row in rows(root, "ingest", "samples")
+    ]
+
+
+def test_what_was_too_long_to_be_ranked_is_left_out_of_an_easy_to_hard_run(root):
+    run_inline(BASE, root, only=("ingest",))
+    median = sorted(lengths(root))[len(lengths(root)) // 2]
+    one = Combination("none", ("clean",), "margin-alone", "easy_to_hard", 0).recipe()
+    recipe = one.with_overrides(
+        {"score.signals": ["answer_entropy"], "score.max_length": median, "select.key": None,
+         "select.k": None, "select.presample": None}
+    )  # fmt: skip
+    run_inline(recipe, root, only=ORDER[:-1])
+    ranked = {row["sample_id"]: row["reason"] is None for row in rows(root, "score", "entropies")}
+    groups = {row["group_id"]: row for row in rows(root, "pair", "groups")}
+    uses = [row for row in rows(root, "train", "train_groups")
+            if row["stream"] == "offline" and not groups[row["group_id"]]["reason"]]  # fmt: skip
+    left_out = [row for row in uses if row["reason"] == "no_difficulty"]
+    assert 0 < len(left_out) < len(uses)
+    for row in uses:
+        unranked = not ranked[groups[row["group_id"]]["sample_id"]]
+        assert (row["reason"] == "no_difficulty") == unranked
+        assert not unranked or (row["uses"], row["level"]) == (0, None)
 
 
 @pytest.fixture(scope="module")
