@@ -69,7 +69,7 @@ testbed: $(INSTALLED)  ## train the embedded model again and measure it (20 minu
 ##@ Measurements
 # Another Python than that of .venv: make bench-gpu BENCH_PYTHON=python3 (torch, transformers, accelerate, peft).
 BENCH_PYTHON ?= $(BIN)/python
-.PHONY: bench bench-gpu
+.PHONY: bench bench-gpu compare
 bench: $(INSTALLED)  ## benchmarks on the CPU, side by side with the usual way (an hour): make bench [BENCH="score attack"]
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.bench_$$name $(ARGS); done
 
@@ -77,6 +77,9 @@ BENCH ?= score attack train pipeline scaling
 
 bench-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED))  ## the method core at the true sizes, on a GPU [ARGS="--only score,attack --models 2b"]
 	@$(BENCH_PYTHON) -m benchmarks.bench_gpu $(ARGS)
+
+compare: $(INSTALLED)  ## all recipes on the embedded world, three seeds; goes on where it was [ARGS="--trials" or "--rows mbpo,dpo"]
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 ##@ The environment
 .PHONY: install clean-venv help

@@ -66,7 +66,10 @@ def _errors_in_words() -> Iterator[None]:
         yield
     except ValidationError as error:
         for problem in error.errors():
-            err.print(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", style="red")
+            # What concerns the whole recipe has no place in it.
+            where = f"{'.'.join(map(str, problem['loc']))}: " if problem["loc"] else ""
+            said = problem["msg"].removeprefix("Value error, ")
+            err.print(f"{where}{said}", style="red", markup=False)
         raise typer.Exit(2) from None
     except ValueError as error:
         err.print(str(error), style="red")
@@ -270,7 +273,9 @@ def gallery(
         path = file or root / "gallery" / f"{mined.short.replace('/', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, format="PNG")
-    out.print(f"{sheet.width} x {sheet.height} pixels: {path.absolute()}", markup=False)
+    out.print(
+        f"{sheet.width} x {sheet.height} pixels: {path.absolute()}", markup=False, soft_wrap=True
+    )
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ _ENLARGED, _LARGEST = 168, 336
 second."""
 _MARGIN, _GAP, _WORDS = 12, 10, 460
 _LINE, _TITLE_LINE = 17, 26
+_TAG_STEP = 11
 _LINES = 9
 """Lines of one text; the rest is cut off, which three dots say."""
 _CHARACTERS = 2000
@@ -50,7 +51,7 @@ class SheetRow:
 
 def contact_sheet(title: str, rows: Sequence[SheetRow]) -> Image.Image:
     """Draw the sheet: clean, negative, their difference x8, and the texts, a row per sample."""
-    shown = [[_panel(image, row) for image in _pictures(row)] for row in rows]
+    shown = [_panels(row) for row in rows]
     width = max(panel.width for panels in shown for panel in panels)
     texts = [_text_lines(row) for row in rows]
     heights = [
@@ -100,22 +101,20 @@ def scaled(image: Image.Image) -> Image.Image:
     return image.resize(size, Image.Resampling.BOX)
 
 
-def _pictures(row: SheetRow) -> tuple[Image.Image, Image.Image | None, Image.Image | None]:
+def _panels(row: SheetRow) -> list[Image.Image]:
+    clean = scaled(row.clean)
     if row.negative is None:
-        return row.clean, None, None
-    return row.clean, row.negative, difference(row.clean, row.negative)
+        missing = _without_picture(clean.size, row.missing)
+        return [_with_boxes(clean, row), missing, _without_picture(clean.size, "")]
+    change = scaled(difference(row.clean, row.negative))
+    return [_with_boxes(clean, row), scaled(row.negative), change]
 
 
-def _panel(image: Image.Image | None, row: SheetRow) -> Image.Image:
-    if image is None:
-        return _without_picture(scaled(row.clean).size, row.missing)
-    panel = scaled(image)
-    return _with_boxes(panel.copy(), row) if image is row.clean else panel
-
-
-def _with_boxes(panel: Image.Image, row: SheetRow) -> Image.Image:
+def _with_boxes(clean: Image.Image, row: SheetRow) -> Image.Image:
+    panel = clean.copy()
     draw, font = ImageDraw.Draw(panel), _font(12)
     across, down = panel.width / row.clean.width, panel.height / row.clean.height
+    tags: list[tuple[int, int]] = []
     for number, (left, top, right, bottom) in enumerate(row.boxes):
         ink = _BOX_INKS[number % len(_BOX_INKS)]
         corner = (round(left * across), round(top * down))
@@ -124,9 +123,19 @@ def _with_boxes(panel: Image.Image, row: SheetRow) -> Image.Image:
         opposite = (max(opposite[0], corner[0]), max(opposite[1], corner[1]))
         draw.rectangle((*corner, *opposite), outline=ink, width=2)
         tag = (min(corner[0] + 2, panel.width - 11), min(corner[1] + 2, panel.height - 15))
+        tags.append(tag := _free(tag, tags, panel.width))
         draw.rectangle((*tag, tag[0] + 9, tag[1] + 13), fill=ink)
         draw.text((tag[0] + 1, tag[1]), str(number + 1), "white", font)
     return panel
+
+
+def _free(tag: tuple[int, int], taken: Sequence[tuple[int, int]], width: int) -> tuple[int, int]:
+    """Move the number of a box aside, to the right and back, until it hides no other one."""
+    left, top = tag
+    places = [*range(left, width - 10, _TAG_STEP), *range(left - _TAG_STEP, -1, -_TAG_STEP)]
+    free = (x for x in places
+            if all(abs(x - a) >= 10 or abs(top - b) >= 14 for a, b in taken))  # fmt: skip
+    return next(free, left), top
 
 
 def _without_picture(size: tuple[int, int], reason: str) -> Image.Image:

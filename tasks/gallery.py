@@ -23,9 +23,13 @@ _NEGATIVE = (
     "image", "scope", "area", "recovered", "recovered_reason", "linf", "reason",
 )  # fmt: skip
 _REGION = (
-    "sample_id", "rank", "phrase", "left", "top", "right", "bottom", "image_score", "used", "reason"
+    "sample_id", "rank", "phrase", "left", "top", "right", "bottom", "area", "image_score", "used",
+    "reason",
 )  # fmt: skip
 _RESPONSE = ("sample_id", "source", "text", "reason")
+_PARTS = ("finder", "inpainter", "tagger", "ranker")
+_AREA = {"crop": "of the image kept", "removal": "of the pixels differ"}
+"""What the column `area` counts; else the pixels that the miner was allowed to change."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def draw_gallery(store: ArtifactStore, text: str, count: int) -> tuple[Image.Ima
         reasons = sorted({str(row["reason"]) for row in listed}) or ["it has no rows"]
         raise ValueError(f"{sources.mined.short} made no image at all: {', '.join(reasons)}")
     names = spread([row["sample_id"] for row in listed], count)
-    title = _title(store, sources, len(names), len(listed))
-    return contact_sheet(title, _rows(store, sources, names)), sources.mined
+    words = title(store, sources, len(names), len(listed))
+    return contact_sheet(words, _rows(store, sources, names)), sources.mined
 
 
 def find_sources(store: ArtifactStore, ref: ArtifactRef) -> Sources:
@@ -128,19 +132,22 @@ def _rows(store: ArtifactStore, sources: Sources, names: Sequence[str]) -> list[
     ):
         answers[row["sample_id"]].append(row)
     answered = sources.responses is not None
+    kind = str(_settings(store, sources.mined).get("kind"))
     return [
-        sheet_row(name, samples[name], negatives[name], regions[name], answers[name], answered)
+        sheet_row(
+            name, samples[name], negatives[name], regions[name], answers[name], answered, kind
+        )
         for name in names
     ]
 
 
 def sheet_row(
     name: str, sample: Row, negative: Row, regions: Sequence[Row], answers: Sequence[Row],
-    answered: bool,
+    answered: bool, kind: str,
 ) -> SheetRow:  # fmt: skip
     """Return what the sheet shows of one sample, from its rows in the tables.
 
-    `answered` tells whether there is an artifact of responses at all.
+    `answered` tells whether there is an artifact of responses at all, `kind` the miner's.
     """
     tried = sorted(regions, key=lambda row: row["rank"])
     boxes = [tuple(row[side] for side in ("left", "top", "right", "bottom")) for row in tried
@@ -158,7 +165,7 @@ def sheet_row(
             ("plain", sample["question"]),
             ("good", f"chosen: {sample['response']}"),
             *rejected,
-            *_mined(negative, tried),
+            *_mined(negative, tried, kind),
         ),
     )
 
@@ -169,34 +176,41 @@ def _rejected(answer: Row) -> tuple[Style, str]:
     return "bad", f"rejected{source}: {answer['text'] or ''}{refused}"
 
 
-def _mined(negative: Row, tried: Sequence[Row]) -> Iterator[tuple[Style, str]]:
-    facts = []
-    if negative.get("recovered") is not None:
-        facts.append(f"recovered {negative['recovered']:.2f}")
-    elif negative.get("recovered_reason"):
-        facts.append(f"recovered undefined: {negative['recovered_reason']}")
-    if negative.get("linf") is not None:
-        facts.append(f"largest change {255 * negative['linf']:.0f}/255")
-    if negative.get("scope"):
-        facts.append(f"scope {negative['scope']}")
-    if negative.get("area") is not None:
-        facts.append(f"{100 * negative['area']:.3g} % of the pixels")
-    if facts:
+def _mined(negative: Row, tried: Sequence[Row], kind: str) -> Iterator[tuple[Style, str]]:
+    if negative["image"] and (facts := _facts(negative, kind)):
         yield "faint", ", ".join(facts)
     if tried:
         yield "faint", "; ".join(_phrases(tried))
 
 
+def _facts(negative: Row, kind: str) -> list[str]:
+    facts = []
+    if negative.get("recovered") is not None:
+        facts.append(f"recovered {negative['recovered']:z.2f}")
+    elif negative.get("recovered_reason"):
+        facts.append(f"recovered undefined: {negative['recovered_reason']}")
+    if negative.get("linf") is not None:
+        facts.append(f"largest change {255 * negative['linf']:.0f}/255")
+    if negative.get("scope") and negative["image"]:
+        facts.append(f"scope {negative['scope']}")
+    if negative.get("area") is not None:
+        facts.append(f"{100 * negative['area']:.3g} % {_AREA.get(kind, 'of the pixels')}")
+    return facts
+
+
 def _phrases(tried: Sequence[Row]) -> Iterator[str]:
-    """Yield each phrase with the number of its box, its score, and what became of it."""
+    """Yield each phrase with the number of its box, how much of the image its region covers (that
+    can be far less than the box does), its score, and what became of it."""
     box = 0
     for row in tried:
         words = [row["phrase"]]
         if row["used"] and row["left"] is not None:
             box += 1
             words.insert(0, f"[{box}]")
+        if row.get("area") is not None:
+            words.append(f"on {100 * row['area']:.3g} %")
         if row.get("image_score") is not None:
-            words.append(f"score {row['image_score']:.3g}")
+            words.append(f"score {row['image_score']:.4g}")
         if not row["used"]:
             words.append(f"({row['reason'] or 'not used'})")
         yield " ".join(words)
@@ -206,11 +220,26 @@ def _image(stored: Row) -> Image.Image:
     return Image.fromarray(decode_png(stored["bytes"]))
 
 
-def _title(store: ArtifactStore, sources: Sources, shown: int, total: int) -> str:
-    manifest = store.manifest(sources.mined)
-    miner = manifest.identity.get("config", {}).get("mine", {}).get("kind", "unknown miner")
+def title(store: ArtifactStore, sources: Sources, shown: int, total: int) -> str:
+    """Return the line above the sheet: artifact, miner, recipe, how many, whose responses."""
+    manifest, settings = store.manifest(sources.mined), _settings(store, sources.mined)
+    miner = ", ".join(_miner_words(settings)) or "unknown miner"
     answers = sources.responses.short if sources.responses else "no response yet"
     return (
         f"{sources.mined.short} ({miner}, recipe {manifest.recipe}): "
         f"{shown} of {total} samples; {answers}"
     )
+
+
+def _settings(store: ArtifactStore, mined: ArtifactRef) -> Row:
+    return store.manifest(mined).identity.get("config", {}).get("mine", {})
+
+
+def _miner_words(settings: Row) -> Iterator[str]:
+    """Yield what tells one sheet of a kind from another: `removal`, `finder cells`, ..."""
+    if "kind" in settings:
+        yield settings["kind"]
+    if "scope" in settings:
+        yield f"scope {settings['scope']}"
+    if settings.get("scope", "regions") == "regions":
+        yield from (f"{name} {settings[name]['kind']}" for name in _PARTS if name in settings)

@@ -43,6 +43,7 @@ GROUPS = TableSpec(
     ),
 )
 Row = dict[str, Any]
+HELD_OUT = "held_out"
 
 
 class Pair(Stage):
@@ -66,6 +67,7 @@ class Pair(Stage):
         columns = ["sample_id", "negative_id", "reason"]
         negatives = read(job.store, job.inputs["mine"], "negatives", columns)
         responses = _responses(job, negatives)
+        _hold_out(job, responses)
         if job.recipe.pair.rejected == "shuffled":
             _shuffle(responses, samples, job.recipe.seed)
         difficulty = _difficulty(job)
@@ -109,6 +111,20 @@ def _responses(job: Job, negatives: list[Row]) -> list[Row]:
         return read(job.store, job.inputs["respond"], "responses", columns)
     nothing = dict.fromkeys(columns)
     return [nothing | {"sample_id": row["sample_id"]} for row in negatives]
+
+
+def _hold_out(job: Job, responses: list[Row]) -> None:
+    """Keep some samples from training where the selection took every kind of them."""
+    if job.recipe.select.pool != "all":
+        return
+    ids = sorted(
+        {row["sample_id"] for row in responses},
+        key=lambda sample_id: sample_order(job.recipe.seed, sample_id),
+    )
+    held_out = set(ids[: job.recipe.pair.held_out])
+    for row in responses:
+        if row["sample_id"] in held_out:
+            row["reason"] = row["reason"] or HELD_OUT
 
 
 def _shuffle(responses: list[Row], samples: dict[str, Row], seed: int) -> None:
@@ -182,7 +198,7 @@ def _online(job: Job, closed: list[Row]) -> list[Row]:
     used = order[config.held_out :][: config.max_online]
     online = {row["sample_id"] for row in used}
     reasons = {
-        row["sample_id"]: "held_out" if row["sample_id"] in held_out else "over_max_online"
+        row["sample_id"]: HELD_OUT if row["sample_id"] in held_out else "over_max_online"
         for row in closed
         if row["sample_id"] not in online
     }

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.pipeline import DEPLOYMENTS
-from mbpo_core.recipes import RECIPES, load_recipe
+from mbpo_core.config import parse_override
+from mbpo_core.recipes import configured
 from tasks.registry import ORDER, STAGES
 from tests.servers import CHECKOUT
 
@@ -40,20 +41,16 @@ def test_every_mbpo_command_of_the_pages_is_understood(words):
     assert asked <= set(re.findall(r"--[a-z-]+", done.output)), done.output
 
 
-def test_settings_and_recipes_in_the_pages_exist():
-    for words in commands("mbpo"):
-        recipe = load_recipe(next((w for w in words if w in RECIPES), "mbpo"))
-        for before, setting in itertools.pairwise(words):
-            if before == "--set":
-                name, _, value = setting.partition("=")
-                recipe.with_overrides({name: None if value == "null" else _plain(value)})
-
-
-def _plain(value):
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
+@pytest.mark.parametrize("words", list(commands("mbpo")), ids=" ".join)
+def test_settings_and_recipes_of_the_commands_exist_and_go_together(words):
+    named = [word for word in words[1:2] if words[0] in ("plan", "run") and word[0] != "-"]
+    settings = {}
+    for option, given in itertools.pairwise(words):
+        if option == "--source":
+            settings["ingest.source"] = {"kind": "files", "path": given}
+        if option == "--set":
+            settings |= [parse_override(given)]
+    configured(*named or ["mbpo"], settings)
 
 
 def test_every_make_target_of_the_pages_is_in_the_makefile():

@@ -9,7 +9,7 @@ from mbpo_core.config import Recipe
 from mbpo_core.recipes import METHODS, configured
 from mbpo_core.recipes.worlds import embedded
 
-RATES = (5e-5, 1e-4, 2e-4)
+RATES = (1e-4, 2e-4, 4e-4)
 """The trials of each row: the learning rate, nothing else."""
 STEPS = 100
 SPLITS = ("consistent", "counter")

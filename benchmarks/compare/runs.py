@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,15 +82,21 @@ def finished(each: Run, root: Path) -> Finished | None:
     return Finished(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def run_all(runs: Iterable[Run], root: Path, *, at_once: int = 2) -> Iterator[tuple[Run, Finished]]:
-    """Run what is not done yet, some at a time; yield each as it ends.
+def run_all(
+    runs: Iterable[Run],
+    root: Path,
+    *,
+    at_once: int = 2,
+    do: Callable[[Run, Path], Finished] = run,
+) -> Iterator[tuple[Run, Finished]]:
+    """Do what is not done yet, some at a time; yield each as it ends.
 
     Raises the first failure after all others had their chance; what is done stays done.
     """
     missing = [each for each in runs if finished(each, root) is None]
     failures = []
     with ThreadPoolExecutor(at_once) as threads:
-        waiting = {threads.submit(_run_and_keep, each, root): each for each in missing}
+        waiting = {threads.submit(_done_and_kept, each, root, do): each for each in missing}
         for future in as_completed(waiting):
             if error := future.exception():
                 failures.append(RuntimeError(f"{waiting[future].name}: {error}"))
@@ -100,8 +106,8 @@ def run_all(runs: Iterable[Run], root: Path, *, at_once: int = 2) -> Iterator[tu
         raise ExceptionGroup(f"{len(failures)} of {len(missing)} runs failed", failures)
 
 
-def _run_and_keep(each: Run, root: Path) -> Finished:
-    result = run(each, root)
+def _done_and_kept(each: Run, root: Path, do: Callable[[Run, Path], Finished]) -> Finished:
+    result = do(each, root)
     _file(each, root).parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(_file(each, root), json.dumps(asdict(result)))
     return result

@@ -173,7 +173,7 @@ class DiffusionNoiseMiner(Miner):
 
     kind: Literal["diffusion_noise"] = "diffusion_noise"
     t: int = Field(500, ge=0, le=999)
-    """MFPO 500 (paper), POVID 500 (second-hand), BPO 900, of 1000 (inferred), counted from 0."""
+    """Counted from 0. MFPO 500 (paper), POVID 500 (second-hand), BPO 900, of 1000 (inferred)."""
     scope: Literal["global", "random-20", "regions"] = "regions"
     """Paper: the three rows of MFPO's noise ablation."""
     keywords: int = Field(3, ge=1)

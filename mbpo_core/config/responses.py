@@ -59,6 +59,7 @@ class PairConfig(Frozen):
 
     max_online: int | None = Field(None, ge=0)
     held_out: int = Field(100, ge=0)
-    """Closed-ended samples kept from training, for the evaluation (assumed)."""
+    """Samples kept from training, for the evaluation (assumed): closed-ended ones, and where
+    `select.pool` is `all`, so that none would be left, as many of the selected ones."""
     rejected: Literal["own", "shuffled"] = "own"
     """`shuffled`: each pair gets the rejected response of another one: a control."""

@@ -70,9 +70,9 @@ class Crop:
     run_seed: int
     """Seed of the run."""
     least: float = 0.01
-    """Smallest share of the area that is kept (paper)."""
+    """Smallest share of the area that is kept (second-hand)."""
     most: float = 0.2
-    """Largest share of the area that is kept (paper)."""
+    """Largest share of the area that is kept (second-hand)."""
 
     def __post_init__(self) -> None:
         _check_shares(self.least, self.most)

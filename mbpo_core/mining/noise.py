@@ -155,8 +155,9 @@ class UniformNoise:
 
     run_seed: int
     """Seed of the run."""
-    epsilon: float = 16 / 255
-    """Largest change, in [0, 1], a whole multiple of 1/255 (assumed: that of the attack)."""
+    epsilon: float = 64 / 255
+    """Largest change, in [0, 1], a whole multiple of 1/255 (assumed; at that of the attack, 16, the
+    embedded model's responses do not change)."""
 
     def __post_init__(self) -> None:
         lattice_units(self.epsilon, "epsilon")

@@ -1,4 +1,4 @@
-"""The Trainer of transformers with the hybrid loss.
+"""The Trainer of transformers with an objective over ranked groups.
 
 Resume, accumulation, mixed precision, distribution and trackers are the Trainer's. Ours are three
 methods: what is prepared once per optimiser step (`get_batch_samples`: rollouts, rewards,

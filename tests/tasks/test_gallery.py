@@ -13,7 +13,7 @@ from storage.identity import Identity
 from storage.store import ArtifactStore
 from storage.tables import IMAGE, TableSpec, rows_to_table, schema_text
 from tasks.contact_sheet import SheetRow, contact_sheet, scaled, wrapped
-from tasks.gallery import draw_gallery, find_sources, sheet_row, spread
+from tasks.gallery import draw_gallery, find_sources, sheet_row, spread, title
 from tests.pipelines import rows
 
 MARGIN, GAP = 12, 10
@@ -71,11 +71,11 @@ def places(sheet, panel):
     ]
 
 
-def commit(store, stage, tables, inputs, note=""):
+def commit(store, stage, tables, inputs, note="", config=None):
     """Store an artifact of some tables, made from some others."""
     specs = tuple(tables)
     contents = {name: ref.content for name, ref in inputs.items()}
-    made = Identity(stage, 1, schema_text(specs), {"note": note}, contents)
+    made = Identity(stage, 1, schema_text(specs), {"note": note, **(config or {})}, contents)
     filled = {spec.name: rows_to_table(found, spec) for spec, found in tables.items()}
     store.write_shard(stage, made.key, 0, filled)
     return store.commit(stage, made.key, [0], tables=specs, identity=made, inputs=inputs)
@@ -177,10 +177,10 @@ def test_boxes_are_drawn_on_the_clean_picture_and_a_refused_sample_is_words(by_h
     assert not changed[6 * times : 8 * times, 6 * times : 11 * times].any()
 
 
-def texts_of(negative, regions=(), answers=(), answered=True):
+def texts_of(negative, regions=(), answers=(), answered=True, kind="pgd"):
     sample = {"source_id": "a.jpg", "image": stored(grey(1)), "question": "Q?", "response": "Yes."}
     negative = {"image": stored(grey(2)), "reason": None} | negative
-    row = sheet_row("0123456789", sample, negative, regions, answers, answered)
+    row = sheet_row("0123456789", sample, negative, regions, answers, answered, kind)
     return [text for _, text in row.texts][3:]
 
 
@@ -192,16 +192,71 @@ def test_words_beside_the_pictures(by_hand):
         "[1] cup score -4.25; table score -1 (not used); dog (no_region)",
     ]
     answers = [{"source": "clean", "text": "No.", "reason": None}, {"text": None, "reason": "bad"}]
+    assert texts_of({"image": None, "scope": "whole"}) == ["rejected: none"]
+    assert texts_of({"recovered": -0.001})[1] == "recovered 0.00"
     figures = {"recovered": 0.5, "linf": 16 / 255, "scope": "regions", "area": 0.125}
     assert texts_of(figures, answers=answers) == [
         "rejected (clean): No.",
         "rejected:  [refused: bad]",
         "recovered 0.50, largest change 16/255, scope regions, 12.5 % of the pixels",
     ]
+    assert texts_of({"recovered": -0.001})[1] == "recovered 0.00"
+    refused = {"image": None, "reason": "no_object", "scope": "regions"}
+    assert texts_of(refused) == ["rejected: none"]
     undefined = {"recovered": None, "recovered_reason": "image adds 0.01 nats"}
     assert texts_of(undefined) == [
         "rejected: none", "recovered undefined: image adds 0.01 nats"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("crop", "of the image kept"), ("removal", "of the pixels differ"), ("pgd", "of the pixels")],
+)
+def test_the_share_of_the_pixels_says_what_is_shared(kind, words):
+    assert texts_of({"area": 0.1}, kind=kind)[1] == f"10 % {words}"
+
+
+def test_a_phrase_says_how_much_of_the_image_its_region_covers():
+    region = {"rank": 1, "phrase": "cup", "left": 0, "top": 0, "right": 9, "bottom": 9,
+              "area": 0.25, "used": True}  # fmt: skip
+    assert texts_of({}, [region])[1:] == ["[1] cup on 25 %"]
+
+
+def test_boxes_that_begin_at_one_corner_show_both_numbers():
+    picture = Image.fromarray(grey(255, (84, 84)))
+    one, two = (
+        np.asarray(contact_sheet("", [SheetRow(picture, None, boxes=((5, 5, 60, 60),) * n)]))
+        for n in (1, 2)
+    )
+
+    def tag(sheet, ink):
+        return (sheet == ink).all(axis=2)
+
+    first, second = (255, 0, 200), (0, 165, 255)
+    assert tag(two, first).sum() >= 100 and tag(two, second).sum() > 100
+    assert tag(one, first).sum() > tag(two, first).sum(), "the second frame lies on the first"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "pgd"}, "(pgd, recipe"),
+        ({"kind": "diffusion_noise", "scope": "global", "finder": {"kind": "cells"}},
+         "(diffusion_noise, scope global, recipe"),
+        ({"kind": "diffusion_noise", "scope": "regions", "finder": {"kind": "cells"}},
+         "(diffusion_noise, scope regions, finder cells, recipe"),
+        ({"kind": "removal", "ranker": {"kind": "clip"}, "finder": {"kind": "truth"}},
+         "(removal, finder truth, ranker clip, recipe"),
+        ({}, "(unknown miner, recipe"),
+    ],
+)  # fmt: skip
+def test_the_title_names_the_miner_and_its_parts(by_hand, settings, words):
+    store, ingest, _ = by_hand
+    mined = commit(
+        store, "mine", {NEGATIVES: [], REGIONS: []}, {"ingest": ingest}, config={"mine": settings}
+    )
+    assert words in title(store, find_sources(store, mined), 0, 0)
 
 
 @pytest.mark.parametrize(

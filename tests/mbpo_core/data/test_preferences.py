@@ -1,6 +1,4 @@
 import pytest
-import trl
-from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,26 +66,6 @@ def test_a_record_without_a_rejected_side_has_none():
     assert texts(plain | {"chosen": None, "rejected": None}) == texts(plain)
 
 
-@pytest.mark.parametrize("layout", [one for one in LAYOUTS if "trl" in one.name], ids=str)
-def test_trl_extracts_the_same_prompt_and_answers(layout):
-    """What TRL trains on is our last turn, after its own reading of the same table."""
-    (record,) = Dataset.from_list([layout.record]).map(trl.maybe_extract_prompt)
-    if trl.is_conversational({"prompt": record["prompt"]}):
-        asked = "".join(part for part in said(record["prompt"][-1]) if part)
-    else:
-        asked = record["prompt"]
-    answers = [record[key] for key in ("chosen", "rejected")]
-    if all(isinstance(answer, list) for answer in answers):
-        assert all(len(answer) == 1 for answer in answers)
-        answers = ["".join(said(answer[0])) for answer in answers]
-    assert texts(layout.with_image("a.png"))[-1] == (asked, *answers)
-
-
-def said(message):
-    content = message["content"]
-    return [part["text"] for part in content] if isinstance(content, list) else [content]
-
-
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
@@ -149,6 +127,21 @@ def test_a_refused_row_keeps_what_could_be_read():
     (found,) = read_turns(povid(("q", "a"), ("other", "b")))
     assert (found.question, found.answer, found.rejected) == ("q", "a", "b")
     assert found.refusal.detail == "the rejected conversation has another question here"
+
+
+def test_a_turn_that_differs_in_case_and_punctuation_alone_has_no_rejected_answer():
+    record = povid(("q", "a", "q2", "Yes."), ("q", "b", "q2", "yes"))
+    assert texts(record) == (("q", "a", "b"), ("q2", "Yes.", None))
+
+
+def test_a_text_beside_another_layout_is_not_looked_into():
+    assert texts(pair(text="no JSON")) == ((Q, CHOSEN, REJECTED),)
+    assert texts(pair(text={"question": "other"})) == ((Q, CHOSEN, REJECTED),)
+
+
+def test_an_image_without_bytes_and_path_gives_way_to_the_path_beside_it():
+    (found,) = read_turns(pair(image={"bytes": None, "path": None}, image_path="b.png", idx=7))
+    assert (found.image, found.source_id) == ("b.png", "7")
 
 
 def test_completions_are_paired_by_score_whatever_their_order():

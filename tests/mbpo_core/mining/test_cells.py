@@ -69,7 +69,14 @@ class TestGradients:
     def test_the_model_is_left_alone(self, tiny_policy, tiny_rows):
         model = tiny_policy.model.train()
         weights = copy.deepcopy(model.state_dict())
+        wanted = []
+        hook = model.lm_head.register_forward_hook(
+            lambda module, a, out: wanted.append(module.weight.requires_grad)
+        )
         phrase_gradients(tiny_policy, tiny_items(tiny_rows), PHRASES)
+        hook.remove()
+        # One forward pass; gradients of the parameters would cost time and memory.
+        assert wanted == [False]
         assert model.training
         assert all(p.requires_grad and p.grad is None for p in model.parameters())
         assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())

@@ -26,6 +26,11 @@ class TestRandomBox:
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         assert 0.01 - 1e-9 <= kept_share(height, width, box) <= 0.2 + 1e-9
 
+    @pytest.mark.parametrize(("least", "most"), [(0.01, 0.02), (0.17, 0.2)])
+    def test_rounding_to_pixels_does_not_leave_the_bounds(self, least, most):
+        shares = [kept_share(28, 28, random_box(28, 28, least, most, seed)) for seed in range(300)]
+        assert least <= min(shares) < max(shares) <= most
+
     @settings(deadline=None)
     @given(st.integers(1, 30), st.integers(1, 30), st.floats(0.001, 1), SEEDS)
     def test_is_inside_the_image_at_any_share_and_size(self, height, width, share, seed):

@@ -62,16 +62,16 @@ def test_nouns_have_no_repeats_colors_places_or_words_about_pictures():
 
 
 def test_labels_are_those_whose_sigmoid_reaches_the_threshold(folder, images):
-    tagger = LabelTagger.load(folder, threshold=0.6)
+    tagger = LabelTagger.load(folder, threshold=0.05)
     found = tagger([item(image=image) for image in images])
-    assert any(found)
+    assert any(0 < len(tags) < len(LABELS) for tags in found) and max(map(len, found)) > 1
     model = ViTForImageClassification.from_pretrained(folder).eval()
     processor = ViTImageProcessorPil.from_pretrained(folder)
     for image, tags in zip(images, found, strict=True):
         pixels = processor(images=image, return_tensors="pt").pixel_values
         with torch.no_grad():
             chances = (1 / (1 + (-model(pixels).logits[0]).exp())).tolist()
-        expected = [pair for pair in zip(chances, LABELS, strict=True) if pair[0] >= 0.6]
+        expected = [pair for pair in zip(chances, LABELS, strict=True) if pair[0] >= 0.05]
         assert tags == [label for _, label in sorted(expected, reverse=True)]
 
 

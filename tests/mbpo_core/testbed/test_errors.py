@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbpo_core.rewards import verify
@@ -38,6 +38,7 @@ def vocabulary():
 
 
 @pytest.mark.parametrize("kind", QUESTION_KINDS)
+@settings(deadline=None)
 @given(scene=any_scene, seed=seeds)
 def test_the_error_is_wrong_seeded_and_stays_in_the_language(kind, scene, seed, vocabulary):
     question = ask(scene, kind, random.Random(seed))
@@ -50,11 +51,12 @@ def test_the_error_is_wrong_seeded_and_stays_in_the_language(kind, scene, seed, 
     assert EMBEDDED_INJECTOR(question.text, wrong, seed + 1) is not None
 
 
+@settings(deadline=None)
 @given(any_scene, seeds, st.sampled_from([recolored, exchanged, added]))
 def test_a_caption_gets_exactly_one_error(scene, seed, rule):
     wrong = rule("", caption(scene), random.Random(seed))
+    assert (wrong is None) == (rule is added and len(scene.objects) == MAX_OBJECTS)
     if wrong is None:
-        assert rule is added and len(scene.objects) == MAX_OBJECTS
         return
     kinds = [found.object for found in mentions(wrong)]
     assert len(set(kinds)) == len(kinds) == len(scene.objects) + (rule is added)
@@ -65,9 +67,13 @@ def test_a_caption_gets_exactly_one_error(scene, seed, rule):
         assert error.color == TYPICAL_COLOR[error.object]
     if rule is added:
         assert error.color == TYPICAL_COLOR[error.object]
+    if rule is exchanged:
+        could = {TYPICAL_COLOR[kind] for kind in KINDS if scene.find(kind) is None}
+        assert error.color not in could or TYPICAL_COLOR[error.object] == error.color
 
 
 @pytest.mark.parametrize("kind", CLOSED_KINDS)
+@settings(deadline=None)
 @given(scene=any_scene, seed=seeds)
 def test_closed_answers_are_flipped_to_another_readable_verdict(kind, scene, seed):
     question = ask(scene, kind, random.Random(seed))
@@ -103,6 +109,7 @@ def test_all_errors_of_captions_occur():
     assert {"tomato", "cherry"} & {m.object for wrong in made for m in mentions(wrong)}
 
 
+@settings(deadline=None)
 @given(any_scene)
 def test_captions_are_read_back(scene):
     named = read_caption(caption(scene))
@@ -135,6 +142,7 @@ def test_answers_that_contradict_their_question_are_left_alone():
     assert EMBEDDED_INJECTOR("Which?\nA. red", "A. red", 0) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40), seeds)
 def test_no_text_breaks_a_rule(question, chosen, seed):
     assert [rule(question, chosen, random.Random(seed)) for rule in RULES] == [None] * len(RULES)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbpo_core.mining.protocol import MineItem, Region
@@ -30,6 +30,7 @@ def item(scene, image=None):
     return MineItem(row, "Describe the image.", caption(scene), f"{scene.name}-describe")
 
 
+@settings(deadline=None)
 @given(pool_scenes)
 def test_leaving_the_last_objects_out_is_drawing_only_the_first_ones(scene):
     # A scene of the first objects alone draws the same numbers from the same generator.
@@ -40,6 +41,7 @@ def test_leaving_the_last_objects_out_is_drawing_only_the_first_ones(scene):
     assert draw(scene, frozenset()).tobytes() == draw(scene).tobytes()
 
 
+@settings(deadline=None)
 @given(pool_scenes)
 def test_an_object_left_out_changes_nothing_else(scene):
     masks = [object_mask(scene, found.kind) for found in scene.objects]
@@ -96,6 +98,7 @@ def test_phrases_name_objects_whatever_color_they_say():
     assert named_object(scene, "picture") is None
 
 
+@settings(deadline=None)
 @given(st.lists(pool_scenes, min_size=1, max_size=3))
 def test_regions_are_the_objects_and_removal_touches_nothing_outside(drawn):
     items = [item(scene) for scene in drawn]

@@ -36,15 +36,18 @@ def rows(folder, table):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream_norm_every", [0, 1])
-def test_two_ranks_train_the_same_model_as_one(tmp_path, stream_norm_every):
+@pytest.mark.parametrize(
+    ("stream_norm_every", "case"), [(0, "hybrid"), (1, "hybrid"), (0, "plackett_luce")]
+)
+def test_two_ranks_train_the_same_model_as_one(tmp_path, stream_norm_every, case):
     """Seven groups, four a step: the last step has three groups for four slots, so one dummy."""
     one, two = tmp_path / "one", tmp_path / "two"
-    main(one, 4, stream_norm_every)
-    on_two_ranks(two, 4, stream_norm_every)
+    main(one, 4, stream_norm_every, case)
+    on_two_ranks(two, 4, stream_norm_every, case)
     for expected, found in zip(rows(one, "steps"), rows(two, "steps"), strict=True):
         for name, value in expected.items():
-            assert same_figure(found[name], value), name
+            chance = expected["step"] == 1 and "accuracy" in name  # all rewards are 0 there
+            assert chance or same_figure(found[name], value), name
     key = lambda row: (row["step"], row["group_id"], row["rollout"])  # noqa: E731
     drawn = sorted(rows(one, "rollouts"), key=key), sorted(rows(two, "rollouts"), key=key)
     assert [row["ids"] for row in drawn[0]] == [row["ids"] for row in drawn[1]]

@@ -3,8 +3,11 @@
 from tests.mutation.mutants import (
     attack,
     data,
+    entropy,
     images,
+    negatives,
     objective,
+    order,
     policy,
     preference,
     sampling,
@@ -16,12 +19,15 @@ from tests.mutation.mutants.mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *attack.MUTANTS,
     *images.MUTANTS,
+    *negatives.MUTANTS,
     *policy.MUTANTS,
+    *entropy.MUTANTS,
     *sampling.MUTANTS,
     *data.MUTANTS,
     *verifier.MUTANTS,
     *objective.MUTANTS,
     *preference.MUTANTS,
+    *order.MUTANTS,
     *training.MUTANTS,
 )
 

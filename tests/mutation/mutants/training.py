@@ -7,6 +7,7 @@ _TESTS = "tests/mbpo_core/training"
 _OF_ROWS = (f"{_TESTS}/test_training_rows.py",)
 _OF_RUNS = (f"{_TESTS}/test_training_run.py",)
 _GRADIENTS = f"{_TESTS}/test_training_gradients.py"
+_OF_OBJECTIVES = (f"{_TESTS}/test_training_objectives.py",)
 _RANKS = (f"{_TESTS}/test_training_ranks.py",)
 
 MUTANTS = (
@@ -181,5 +182,29 @@ MUTANTS = (
         "gain = float(with_image.sum() - without.sum())",
         "gain = float(without.sum() - with_image.sum())",
         _OF_RUNS,
+    ),
+    Mutant(
+        "candidates-of-all-roles",
+        "candidates that the objective does not read are scored and handed to it",
+        f"{_TRAINING}/plan.py",
+        'with_roles(group, objective.roles) if group.stream == "offline" else group',
+        "group",
+        _OF_OBJECTIVES,
+    ),
+    Mutant(
+        "another-objective-resumed",
+        "a run that was begun with another objective is gone on with",
+        f"{_TRAINING}/run.py",
+        '"objective": repr(objective)}',
+        '"objective": type(objective).__name__}',
+        _OF_RUNS,
+    ),
+    Mutant(
+        "reference-that-nobody-reads",
+        "a likelihood pays for a copy of the model and for scoring every row twice",
+        f"{_TRAINING}/run.py",
+        "if objective.needs_reference:",
+        "if objective is not None:",
+        _OF_OBJECTIVES,
     ),
 )
