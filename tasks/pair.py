@@ -142,12 +142,13 @@ def _shuffle(responses: list[Row], samples: dict[str, Row], seed: int) -> None:
             row["reason"] = "equal_to_chosen"
 
 
-def _difficulty(job: Job) -> dict[str, float | None]:
-    """Return the answer entropy of each sample, where it was scored."""
+def _difficulty(job: Job) -> dict[str, float]:
+    """Return the answer entropy of each sample that could be scored."""
     if "answer_entropy" not in job.recipe.score.signals:
         return {}
-    rows = read(job.store, job.inputs["score"], "entropies", ["sample_id", "entropy_mean"])
-    return {row["sample_id"]: row["entropy_mean"] for row in rows}
+    columns = ["sample_id", "entropy_mean", "reason"]
+    rows = read(job.store, job.inputs["score"], "entropies", columns)
+    return {row["sample_id"]: row["entropy_mean"] for row in rows if row["reason"] is None}
 
 
 def _group(sample: Row, stream: str, source: str | None, reason: str | None) -> Row:

@@ -19,6 +19,8 @@ COLUMNS = (
     "closed_kind", "closed_answer", "options", "reason",
 )  # fmt: skip
 UNUSED_STREAM = "stream_not_trained"
+NO_DIFFICULTY = "no_difficulty"
+"""An easy-to-hard curriculum cannot rank it: its answer entropy was not measured."""
 
 
 def group_rows(job: Job) -> list[dict[str, Any]]:

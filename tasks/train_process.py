@@ -34,7 +34,14 @@ from mbpo_core.training import (
 from tasks.models import forget_policy, model_identity, open_policy
 from tasks.requests import job_of
 from tasks.stage import Job
-from tasks.train_inputs import UNUSED_STREAM, StoredImages, group_of, group_rows, unfit
+from tasks.train_inputs import (
+    NO_DIFFICULTY,
+    UNUSED_STREAM,
+    StoredImages,
+    group_of,
+    group_rows,
+    unfit,
+)
 
 
 def objective_of(train: TrainConfig) -> Objective:
@@ -125,6 +132,8 @@ def _not_trained(
     epochs = {"offline": config.offline_epochs, "online": config.online_epochs}
     if not epochs[row["stream"]]:
         return UNUSED_STREAM
+    if config.curriculum == "easy_to_hard" and row["difficulty"] is None:
+        return NO_DIFFICULTY
     return unfit(policy, row, images, config.max_new_tokens)
 
 

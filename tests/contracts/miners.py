@@ -38,10 +38,10 @@ class Weights:
 
 
 class Negative(nn.Module):
-    """Stands for LaMa: paints the negative of the picture into the mask."""
+    """Stands for LaMa: paints over everything, the mask or not."""
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        return image * (1 - mask) + (1 - image) * mask
+        return 1 - image
 
 
 def save_tagger(folder: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 
 from benchmarks.stages import run_inline
 from flows.cli import app
-from mbpo_core.config import FileSource, Recipe, mining, responses, training
+from mbpo_core.config import EmbeddedModel, FileSource, Recipe, mining, responses, training
 from mbpo_core.recipes import configured
+from tasks.models import open_policy
+from tasks.registry import ORDER
 from tests.contracts.unions import members
 from tests.pipelines import rows, small_recipe
 
@@ -54,7 +57,8 @@ WORLDS = {
     "files": responses.EndpointInjector(base_url="http://host/v1", model="m"),
 }
 """Each with the injector that it can have."""
-SEED, RUNS = 8, 12
+SEED, RUNS, ALWAYS = 8, 12, 8
+"""Of the runs, those that together have everything are not slow."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,6 @@ BASE = small_recipe(
     train__max_steps=3, train__groups_per_step=2, evaluate__limit=2, evaluate__max_new_tokens=6,
     evaluate__benchmarks=[{"kind": "embedded", "split": "counter", "scenes": 2}],
     evaluate__bootstrap=100, train__stream_norm_every=0, respond__shard_rows=20,
-    mine__shard_rows=20,
 )  # fmt: skip
 ALL = [
     Combination(*axes) for axes in itertools.product(MINERS, SOURCES, OBJECTIVES, CURRICULA, (0, 1))
@@ -141,12 +144,13 @@ def test_every_member_of_every_axis_takes_part():
     assert {type(one) for one in OBJECTIVES.values()} == set(members(training.Objective))
     assert {type(one) for one in CURRICULA.values()} == set(members(training.Curriculum))
     assert {type(one) for one in WORLDS.values()} == set(members(responses.Injector))
-    runs = drawn()
+    runs = drawn()[:ALWAYS]
     assert {one.miner for one in runs} == set(MINERS)
     assert {one.objective for one in runs} == set(OBJECTIVES)
     assert {one.curriculum for one in runs} == set(CURRICULA)
     assert {source for one in runs for source in one.sources} == {"negative", "clean", "injected"}
-    assert {one.online for one in runs} == {0, 1} and len(set(runs)) == RUNS
+    assert {one.online for one in runs} == {0, 1}
+    assert len(set(drawn())) == RUNS
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -225,13 +229,51 @@ def test_plan_refuses_with_the_reason_and_makes_nothing(recipe, changes, sides, 
     assert not root.exists()
 
 
+def lengths(root: Path) -> list[int]:
+    """Tokens of each sample, as it is scored."""
+    policy = open_policy(EmbeddedModel(), "cpu")
+    columns = ("question", "height", "width")
+    return [
+        len(policy.prompt_ids(*(row[name] for name in columns)))
+        + len(policy.response_ids(row["response"]))
+        for row in rows(root, "ingest", "samples")
+    ]
+
+
+def test_what_was_too_long_to_be_ranked_is_left_out_of_an_easy_to_hard_run(root):
+    run_inline(BASE, root, only=("ingest",))
+    median = sorted(lengths(root))[len(lengths(root)) // 2]
+    one = Combination("none", ("clean",), "margin-alone", "easy_to_hard", 0).recipe()
+    recipe = one.with_overrides(
+        {"score.signals": ["answer_entropy"], "score.max_length": median, "select.key": None,
+         "select.k": None, "select.presample": None}
+    )  # fmt: skip
+    run_inline(recipe, root, only=ORDER[:-1])
+    ranked = {row["sample_id"]: row["reason"] is None for row in rows(root, "score", "entropies")}
+    groups = {row["group_id"]: row for row in rows(root, "pair", "groups")}
+    uses = [row for row in rows(root, "train", "train_groups")
+            if row["stream"] == "offline" and not groups[row["group_id"]]["reason"]]  # fmt: skip
+    left_out = [row for row in uses if row["reason"] == "no_difficulty"]
+    assert 0 < len(left_out) < len(uses)
+    for row in uses:
+        unranked = not ranked[groups[row["group_id"]]["sample_id"]]
+        assert (row["reason"] == "no_difficulty") == unranked
+        assert not unranked or (row["uses"], row["level"]) == (0, None)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """One store for all runs: what they have in common is made once."""
     return tmp_path_factory.mktemp("combined") / "store"
 
 
-@pytest.mark.parametrize("one", drawn(), ids=str)
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(one, id=str(one), marks=[pytest.mark.slow] if index >= ALWAYS else [])
+        for index, one in enumerate(drawn())
+    ],
+)
 def test_a_drawn_combination_runs_from_samples_to_metrics(one, root):
     recipe = one.recipe()
     made = run_inline(recipe, root)

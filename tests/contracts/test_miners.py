@@ -157,6 +157,8 @@ def test_an_item_alone_is_the_item_in_a_pack(mined):
 @every
 def test_what_lies_outside_of_its_regions_is_untouched(mined):
     grow = getattr(getattr(mined.settings, "inpainter", None), "grow", 0)
+    for image in mined.images:
+        assert all(one.used == (one.reason is None) for one in image.tried)
     for item, image in mined.made:
         used = [one.region.mask for one in image.tried if one.used]
         assert (image.scope == "regions") == bool(used)
