@@ -45,10 +45,14 @@ def small_recipe(**changes: Any) -> Recipe:
 
 
 def small(name: str, changes: dict[str, Any] | None = None) -> Recipe:
-    """Return any embedded recipe in small: of `SMALL` only what it has settings for."""
+    """Return any embedded recipe in small."""
+    return configured(name, small_settings(name) | (changes or {}))
+
+
+def small_settings(name: str) -> dict[str, Any]:
+    """Return of `SMALL` what an embedded recipe has settings for."""
     whole = load_recipe(name).model_dump(mode="json")
-    fitting = {dotted: value for dotted, value in SMALL.items() if _stands(whole, dotted)}
-    return configured(name, fitting | (changes or {}))
+    return {dotted: value for dotted, value in SMALL.items() if _stands(whole, dotted)}
 
 
 def _stands(settings: Any, dotted: str) -> bool:

@@ -43,8 +43,8 @@ def rlhf_v(number, image, question, chosen, rejected):
 
 
 def trl(number, image, question, chosen, rejected):
-    return {"id": str(number), "images": [image], "prompt": said("user", question),
-            "chosen": said("assistant", chosen), "rejected": said("assistant", rejected)}  # fmt: skip
+    answers = {"chosen": said("assistant", chosen), "rejected": said("assistant", rejected)}
+    return {"id": str(number), "images": [image], "prompt": said("user", question)} | answers
 
 
 def write_pairs(records, layout, path):

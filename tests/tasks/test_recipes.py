@@ -272,9 +272,13 @@ LOSSES = {
     "no margin": ({"train.objective.margin": 0}, 2 * LOG2),
     "end to end": ({"train.curriculum": {"kind": "shuffled"}}, 3 * LOG2),
 }
+LIKE = ("eta 0.4", "1:5:1", "image alone")
+"""Those that another one of them stands for where slow tests are left out."""
 
 
-@pytest.mark.parametrize("ablation", LOSSES)
+@pytest.mark.parametrize(
+    "ablation", [pytest.param(a, marks=pytest.mark.slow if a in LIKE else ()) for a in LOSSES]
+)
 def test_ablations_of_the_losses_are_settings_and_cost_no_earlier_stage(made, ablation):
     _, whole = made("mfpo")
     changes, first = LOSSES[ablation]
