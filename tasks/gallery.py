@@ -27,7 +27,7 @@ _REGION = (
     "reason",
 )  # fmt: skip
 _RESPONSE = ("sample_id", "source", "text", "reason")
-_PARTS = ("finder", "inpainter", "tagger", "ranker")
+_PARTS = ("finder", "inpainter", "ranker")
 _AREA = {"crop": "of the image kept", "removal": "of the pixels differ"}
 """What the column `area` counts; else the pixels that the miner was allowed to change."""
 

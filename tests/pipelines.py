@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mbpo_core.config import Recipe
-from mbpo_core.recipes import configured
+from mbpo_core.recipes import configured, load_recipe
 from storage.store import ArtifactStore
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, run_pipeline
@@ -42,6 +42,25 @@ def small_recipe(**changes: Any) -> Recipe:
     """Return the embedded recipe in small; `changes` use `__` for dots."""
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     return configured("mbpo", SMALL | dotted)
+
+
+def small(name: str, changes: dict[str, Any] | None = None) -> Recipe:
+    """Return any embedded recipe in small."""
+    return configured(name, small_settings(name) | (changes or {}))
+
+
+def small_settings(name: str) -> dict[str, Any]:
+    """Return of `SMALL` what an embedded recipe has settings for."""
+    whole = load_recipe(name).model_dump(mode="json")
+    return {dotted: value for dotted, value in SMALL.items() if _stands(whole, dotted)}
+
+
+def _stands(settings: Any, dotted: str) -> bool:
+    for part in dotted.split("."):
+        if part not in settings:
+            return False
+        settings = settings[part]
+    return True
 
 
 def runtime(root: Path, workers: int = 1, **changes: Any) -> Runtime:

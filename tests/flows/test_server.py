@@ -1,6 +1,7 @@
 """The real pipeline on a real Prefect server, as a user drives it."""
 
 import json
+import math
 import sqlite3
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from deployments.home import Home
 from deployments.processes import free_port
 from flows.pipeline import DEPLOYMENTS
-from tests.pipelines import SMALL, rows
+from tests.pipelines import rows, small_settings
 from tests.servers import Place
 
 pytestmark = pytest.mark.server
@@ -27,12 +28,13 @@ def server(tmp_path_factory):
     assert place.processes() == []
 
 
-def deployment_run(place, name, root, **runtime):
+def deployment_run(place, name, root, recipe="mbpo", **runtime):
     """Type `prefect deployment run mbpo/NAME --watch`; return its status and what it said."""
     how = {"root": str(root), "devices": ["cpu"], "workers": 2, **runtime}
     return place.prefect(
         "deployment", "run", f"mbpo/{name}", "--watch", "--watch-timeout", "240",
-        "-p", f"overrides={json.dumps(SMALL)}", "-p", f"runtime={json.dumps(how)}",
+        "-p", f"recipe={recipe}", "-p", f"overrides={json.dumps(small_settings(recipe))}",
+        "-p", f"runtime={json.dumps(how)}",
     )  # fmt: skip
 
 
@@ -65,6 +67,15 @@ def test_after_a_failure_in_mine_only_its_missing_shards_run(server, tmp_path):
     assert {name.split("-")[0] for name in whole} == {"respond", "pair", "train", "evaluate"}
     assert server.states() == ["FAILED", "COMPLETED", "COMPLETED"]
     assert {row["model"] for row in rows(root, "evaluate", "metrics")} == {"base", "trained"}
+
+
+def test_another_recipe_is_a_parameter_of_the_same_deployment(server, tmp_path):
+    status, said = deployment_run(server, "full", tmp_path / "store", recipe="dpo")
+    assert status == 0, said
+    assert server.states()[-1] == "COMPLETED"
+    steps = rows(tmp_path / "store", "train", "train_steps")
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert rows(tmp_path / "store", "mine", "negatives")[0]["reason"] == "no_miner"
 
 
 def test_there_is_one_deployment_for_the_whole_and_one_for_each_stage(server):
