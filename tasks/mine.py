@@ -88,7 +88,8 @@ class Mine(Stage):
     def config(self, recipe: Recipe) -> dict[str, Any]:
         """Return the miner's settings, and the seed where it draws."""
         seed = {"seed": recipe.seed} if recipe.mine.draws else {}
-        return seed | {self.name: recipe.mine.model_dump(mode="json")}
+        own = recipe.mine.model_dump(mode="json", exclude=set(recipe.mine.idle))
+        return seed | {self.name: own}
 
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the attacked model; other miners measure by it what they did."""

@@ -145,12 +145,9 @@ def checkpoints(miner: config.Miner) -> dict[str, str]:
 
 
 def _checkpoints(miner: config.Miner) -> Iterator[tuple[str, config.Checkpoint]]:
-    finder, tagger = getattr(miner, "finder", None), getattr(miner, "tagger", None)
-    ranker = getattr(miner, "ranker", None)
-    if (
-        isinstance(finder, config.GroundedSamFinder)
-        and getattr(miner, "scope", "regions") == "regions"
-    ):
+    parts = {name: value for name, value in miner if name not in miner.idle}
+    finder, tagger, ranker = (parts.get(name) for name in ("finder", "tagger", "ranker"))
+    if isinstance(finder, config.GroundedSamFinder):
         yield "detector", finder.detector
         yield "segmenter", finder.segmenter
     if isinstance(tagger, config.ClassifierTagger):

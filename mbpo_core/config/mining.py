@@ -124,6 +124,11 @@ class Miner(Frozen):
         """Whether its images depend on the run's seed."""
         return False
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Settings that change nothing as the others stand; they stay out of fingerprints."""
+        return frozenset()
+
 
 class NoMiner(Miner):
     """No negative images (DPO on imported pairs, SFT)."""
@@ -185,6 +190,11 @@ class DiffusionNoiseMiner(Miner):
     def draws(self) -> bool:
         """Noise is drawn."""
         return True
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Without regions nothing is looked for."""
+        return frozenset() if self.scope == "regions" else frozenset({"keywords", "finder"})
 
 
 class CropMiner(Miner):

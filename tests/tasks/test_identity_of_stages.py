@@ -74,3 +74,37 @@ def test_another_attacked_model_changes_mine_alone(tmp_path):
         and stage.identity(recipe, how, {}).key != stage.identity(other, how, {}).key
     }
     assert changed == {"mine"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "enters"),
+    [
+        ({"scope": "regions", "keywords": 2}, True),
+        ({"scope": "global", "keywords": 2}, False),
+        ({"scope": "global", "t": 100}, True),
+    ],
+)
+def test_settings_of_regions_enter_only_where_regions_are_looked_for(settings, enters):
+    def config(**changes):
+        mine = {"kind": "diffusion_noise"} | changes
+        return STAGES["mine"].config(small_recipe(mine=mine, respond__sources=["negative"]))
+
+    assert (config(**settings) != config(scope=settings["scope"])) == enters
+
+
+@pytest.mark.parametrize(
+    ("miner", "enters"),
+    [
+        ({"kind": "pgd"}, False),
+        ({"kind": "blank"}, False),
+        ({"kind": "crop"}, True),
+        ({"kind": "uniform_noise"}, True),
+        ({"kind": "diffusion_noise"}, True),
+        ({"kind": "removal", "finder": {"kind": "truth"}}, False),
+    ],
+)
+def test_the_runs_seed_enters_where_a_miner_draws(miner, enters):
+    recipe = small_recipe(mine=miner)
+    stage = STAGES["mine"]
+    other = recipe.with_overrides({"seed": 9})
+    assert (stage.config(recipe) != stage.config(other)) == enters

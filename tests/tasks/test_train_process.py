@@ -25,7 +25,7 @@ ROLLOUTS = {"generations": 3, "temperature": 0.7, "top_p": 0.9, "max_new_tokens"
 
 def test_the_hybrid_loss_takes_its_settings_and_the_trainer_those_of_rollouts():
     settings = config.HybridGRPO(**OTHER, **ROLLOUTS)
-    recipe = load_recipe("tiny")
+    recipe = load_recipe("mbpo")
     train = recipe.train.model_copy(update={"objective": settings})
     assert objective_of(train) == HybridGRPO(**OTHER)
     assert {f.name for f in dataclasses.fields(HybridGRPO)} - set(OTHER) == {"eps"}
@@ -45,7 +45,7 @@ def test_every_group_says_how_often_it_was_used_and_at_what_level(curriculum):
     rows = [{"group_id": g.group_id, "stream": g.stream} for g in [*groups, online_group(9)]]
     reasons = {row["group_id"]: None for row in rows} | {"prompt-9": "too_long"}
     settings = replace(
-        training_config(load_recipe("tiny")),
+        training_config(load_recipe("mbpo")),
         curriculum=curriculum, groups_per_step=1, offline_epochs=2, max_steps=3,
     )  # fmt: skip
     found = _uses(rows, groups, reasons, settings)
