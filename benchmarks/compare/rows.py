@@ -84,5 +84,9 @@ def recipe_of(row: Row, part: str, seed: int, rate: float | None, scenes: int) -
 
 BASE_FROM = "mbpo"
 """The row whose runs measure the base model too."""
-CONTROL_RATES: dict[str, float] = {}
+CONTROL_RATES: dict[str, float] = {
+    "sft-selected": 5e-5,
+    "dpo-adversarial": 5e-5,
+    "mbpo-shuffled": 1e-4,
+}
 """Learning rates of the controls, the best of the same trials on `dev`."""

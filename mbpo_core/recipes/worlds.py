@@ -177,7 +177,20 @@ def embedded() -> World:
     )
 
 
-RATES: dict[str, float] = {}
+RATES: dict[str, float] = {
+    "mbpo": 2e-4,
+    "mbpo-offline-random": 1e-4,
+    "mbpo-offline-adversarial": 2e-4,
+    "mbpo-online": 1e-4,
+    "mfpo": 5e-5,
+    "adavip": 2.5e-5,
+    "adavip-fixed": 2.5e-5,
+    "dpo": 5e-5,
+    "sft": 2e-4,
+    "mdpo": 1e-4,
+    "povid": 1e-4,
+    "bpo": 2e-4,
+}
 """Learning rates of the embedded recipes by name, each the best of the same trials on `dev`."""
 
 
