@@ -161,18 +161,28 @@ def _items(
                 benchmark.part, benchmark.split, benchmark.scenes, blank=benchmark.blank
             )
         else:
-            unused = _unused(ArtifactStore(root), dict(inputs), benchmark.closed, benchmark.open)
+            streams = {"offline": recipe.train.offline_epochs, "online": recipe.train.online_epochs}
+            trained = {stream for stream, epochs in streams.items() if epochs}
+            unused = _unused(
+                ArtifactStore(root), dict(inputs), trained, benchmark.closed, benchmark.open
+            )
             new = held_out.items(unused)
         found += new[: recipe.evaluate.limit]
     return tuple(found)
 
 
 def _unused(
-    store: ArtifactStore, inputs: dict[str, ArtifactRef], closed: int, opened: int
+    store: ArtifactStore,
+    inputs: dict[str, ArtifactRef],
+    trained: set[str],
+    closed: int,
+    opened: int,
 ) -> list[dict[str, Any]]:
-    """Return samples that no group uses: the first closed-ended and the first open-ended ones."""
-    groups = read(store, inputs["pair"], "groups", ["sample_id", "reason"])
-    used = {row["sample_id"] for row in groups if row["reason"] is None}
+    """Return samples that no trained group has: first closed-ended and first open-ended ones."""
+    groups = read(store, inputs["pair"], "groups", ["sample_id", "stream", "reason"])
+    used = {
+        row["sample_id"] for row in groups if row["reason"] is None and row["stream"] in trained
+    }
     samples = read(store, inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"])
     free = [s for s in samples if s["reason"] is None and s["sample_id"] not in used]
     free.sort(key=lambda row: row["sample_id"])
