@@ -1,5 +1,6 @@
 """The comparison of recipes: its rows, what is cached, and the arithmetic of its table."""
 
+import json
 import math
 
 import pytest
@@ -7,8 +8,17 @@ from scipy import stats
 
 from benchmarks.compare.rows import RATES, STEPS, Row, recipe_of, rows
 from benchmarks.compare.runs import Finished, Run, finished, run_all
-from benchmarks.compare.table import cell, figures, markdown, quality, summary
+from benchmarks.compare.table import (
+    COLUMNS,
+    Cell,
+    cell,
+    figures,
+    markdown,
+    quality,
+    summary,
+)
 from mbpo_core.recipes import METHODS
+from tests.servers import CHECKOUT
 
 
 def test_there_is_a_row_for_every_recipe_and_the_three_controls():
@@ -101,3 +111,22 @@ def test_what_is_done_is_not_done_again_and_other_settings_are(tmp_path):
     changed = Run(Row("mbpo", "mbpo", {"mine.steps": 1}), "test", 0)
     assert finished(changed, tmp_path) is None
     assert math.isclose(finished(runs[0], tmp_path).learning_rate, 1e-4)
+
+
+def test_the_readme_shows_what_was_measured_and_all_of_it():
+    results = json.loads((CHECKOUT / "benchmarks/compare/results.json").read_text())["rows"]
+    assert list(results) == ["base", *(row.name for row in rows())]
+    page = (CHECKOUT / "README.md").read_text()
+    for name, row in results.items():
+        cells = [str(Cell(**row["cells"][column])) for column in list(COLUMNS)[:6]]
+        label = name if name == "base" else f"`{name}`"
+        assert f"| {label} | {' | '.join(cells)} | {row['seeds']} |" in page
+
+
+def test_the_committed_rates_are_the_best_of_the_trials():
+    trials = json.loads((CHECKOUT / "benchmarks/compare/trials.json").read_text())
+    for row in rows():
+        rates = trials[row.name]
+        assert set(rates) == {f"{rate:g}" for rate in RATES}
+        chosen = recipe_of(row, "test", 0, None, 9).train.learning_rate
+        assert rates[f"{chosen:g}"] == max(rates.values())
