@@ -24,8 +24,17 @@ NO_DIFFICULTY = "no_difficulty"
 
 
 def group_rows(job: Job) -> list[dict[str, Any]]:
-    """Return the stored groups of both streams, those that cannot be trained on too."""
-    return read(job.store, job.inputs["pair"], "groups", COLUMNS)
+    """Return the stored groups of both streams, with the sizes of their images in pixels.
+
+    Those that cannot be trained on are among them.
+    """
+    columns = ["sample_id", "height", "width"]
+    sizes = {
+        row.pop("sample_id"): row
+        for row in read(job.store, job.inputs["ingest"], "samples", columns)
+    }
+    groups = read(job.store, job.inputs["pair"], "groups", COLUMNS)
+    return [group | sizes[group["sample_id"]] for group in groups]
 
 
 class StoredImages(Mapping[str, Tensor]):
@@ -92,16 +101,13 @@ def group_of(row: dict[str, Any]) -> Group:
     )
 
 
-def unfit(
-    policy: Policy, row: dict[str, Any], images: Mapping[str, Tensor], max_new_tokens: int
-) -> str | None:
+def unfit(policy: Policy, row: dict[str, Any], max_new_tokens: int) -> str | None:
     """Return why a group cannot be trained on, though it is whole; None if it can.
 
     `too_long` (never cut), or `special_token` (it would be read as one, not as text).
     """
-    height, width = images[row["image_id"]].shape[1:]
     try:
-        prompt = len(policy.prompt_ids(row["question"], height, width))
+        prompt = len(policy.prompt_ids(row["question"], row["height"], row["width"]))
         responses = [len(c["token_ids"] or policy.response_ids(c["text"]))
                      for c in row["candidates"]]  # fmt: skip
     except ValueError:

@@ -8,12 +8,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mbpo_core.config import Recipe, TrainConfig
 from mbpo_core.grouping import Group
@@ -95,7 +94,7 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
     forget_policy()
     policy = open_policy(recipe.policy, device, dtype="float32" if config.bf16 else None)
     forget_policy()  # trained in place, it is no longer what others would take it for
-    reasons = {row["group_id"]: row["reason"] or _not_trained(policy, row, images, config)
+    reasons = {row["group_id"]: row["reason"] or _not_trained(policy, row, config)
                for row in rows}  # fmt: skip
     groups = [group_of(row) for row in rows if reasons[row["group_id"]] is None]
     total = recipe.train.max_steps
@@ -126,15 +125,13 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
     }
 
 
-def _not_trained(
-    policy: QwenVL, row: dict[str, Any], images: Mapping[str, Tensor], config: TrainingConfig
-) -> str | None:
+def _not_trained(policy: QwenVL, row: dict[str, Any], config: TrainingConfig) -> str | None:
     epochs = {"offline": config.offline_epochs, "online": config.online_epochs}
     if not epochs[row["stream"]]:
         return UNUSED_STREAM
     if config.curriculum == "easy_to_hard" and row["difficulty"] is None:
         return NO_DIFFICULTY
-    return unfit(policy, row, images, config.max_new_tokens)
+    return unfit(policy, row, config.max_new_tokens)
 
 
 def _uses(

@@ -77,8 +77,7 @@ def uniform_noise(image: Tensor, epsilon: float, seed: int) -> Tensor:
     uint8 `[3, H, W]` in and out; `epsilon` in [0, 1], a whole multiple of 1/255; one u per channel
     and pixel.
     Errors: ValueError from `lattice_units`, or for another image.
-    Differs from the paper: "randomly noised" is all that it says; a uniform law in the ball of the
-    attack is assumed, so that both differ in direction only.
+    Differs from the paper: "randomly noised" is all that it says; the uniform law is assumed.
     """
     check_stored(image)
     units = lattice_units(epsilon, "epsilon")
@@ -156,8 +155,7 @@ class UniformNoise:
     run_seed: int
     """Seed of the run."""
     epsilon: float = 64 / 255
-    """Largest change, in [0, 1], a whole multiple of 1/255 (assumed; at that of the attack, 16, the
-    embedded model's responses do not change)."""
+    """Largest change, in [0, 1], a whole multiple of 1/255 (assumed; the range is unknown)."""
 
     def __post_init__(self) -> None:
         lattice_units(self.epsilon, "epsilon")

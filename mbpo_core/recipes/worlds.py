@@ -87,7 +87,7 @@ class World(Frozen):
     published: bool = True
     """Whether what the papers print about their optimisation makes sense here."""
     pairs_epochs: int = 1
-    """Epochs over the pairs where there are no online prompts beside them."""
+    """Epochs over the pairs, at most: `train.max_steps` may end them earlier."""
     rates: dict[str, float] = Field(default_factory=dict)
     """Learning rates by recipe."""
 
