@@ -61,8 +61,8 @@ def load(files: Sequence[SourceFile]) -> Pope:
     """Return the benchmark of label files and, where there is one, LLaVA's question file.
 
     Args:
-        files: `coco_pope_<split>.json` (records with image, text, label), or one file whose records
-            name their split as `category`; `llava_pope_test.jsonl`, by whose ids LLaVA's answers go.
+        files: `coco_pope_<split>.json` (records with image, text, label), or one whose records
+            name their split as `category`; `llava_pope_test.jsonl`, for the ids of LLaVA's answers.
 
     Raises:
         BenchmarkError: no labels, no split, a label that is neither yes nor no, or a question file
