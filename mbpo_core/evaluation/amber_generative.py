@@ -53,15 +53,17 @@ class AmberGenerative:
     """Images with their true objects and likely hallucinations."""
 
     questions: Sequence[Question]
+    relation: Mapping[str, Sequence[str]]
+    """Words associated with each object."""
     vocabulary: frozenset[str]
-    """Words that count as mentions."""
+    """Words that count as mentions: those of `relation`."""
     safe: frozenset[str]
     """Words that count as mentions but are never held against a description."""
     similarity: Similarity = field(default=identity)
 
     def score(self, question: Question, response: str, review: Review | None = None) -> Score:
         """Find the mentions and what of them is true, likely or neither."""
-        truth, likely = question.facts["truth"], question.facts["hallu"]
+        truth, likely = (_owned(question.facts[n], self.relation) for n in ("truth", "hallu"))
         mentioned = [noun for noun in nouns(response) if noun in self.vocabulary]
         named, imagined, absent = set(), set(), []
         for noun in mentioned:
@@ -81,10 +83,10 @@ class AmberGenerative:
             extracted=", ".join(mentioned) if response.strip() else None, rule="nouns",
             facts={
                 "words": mentioned, "hallucinated": absent,
-                "covered": _at(question.facts["truth_words"], named),
-                "truth": list(question.facts["truth_words"]),
-                "cognitive": _at(question.facts["hallu_words"], imagined),
-                "likely": list(question.facts["hallu_words"]),
+                "covered": _at(question.facts["truth"], named),
+                "truth": list(question.facts["truth"]),
+                "cognitive": _at(question.facts["hallu"], imagined),
+                "likely": list(question.facts["hallu"]),
             },
         )  # fmt: skip
 
@@ -118,7 +120,8 @@ def load(files: Sequence[SourceFile], similarity: Similarity = identity) -> Ambe
     Raises:
         BenchmarkError: a file is missing or not what it should be, an object without associations.
     """
-    relation = _one(files, lambda f: isinstance(f.content, dict))
+    relation = _one(files, lambda f: isinstance(f.content, dict) and all(
+        isinstance(words, list) for words in f.content.values()))  # fmt: skip
     safe = _one(files, lambda f: isinstance(f.content, str) and "safe" in f.name)
     records = [r for f in files if isinstance(f.content, list) for r in f.content]
     if not all(isinstance(r, Mapping) and str(r.get("id", "")).isdigit() for r in records):
@@ -133,7 +136,7 @@ def load(files: Sequence[SourceFile], similarity: Similarity = identity) -> Ambe
     nouns("a dog")  # what NLTK lacks is said before anything is scored
     vocabulary = {*relation, *(word for words in relation.values() for word in words)}
     return AmberGenerative(
-        questions, frozenset(vocabulary), frozenset(safe.splitlines()), similarity
+        questions, relation, frozenset(vocabulary), frozenset(safe.splitlines()), similarity
     )
 
 
@@ -154,7 +157,8 @@ def _question(
     record: Mapping[str, Any], query: Mapping[str, Any], relation: Mapping[str, Sequence[str]]
 ) -> Question:
     key, asked = int(record["id"]), {**record, **query}
-    missing = [w for w in (*record["truth"], *record["hallu"]) if w not in relation]
+    words = (*record["truth"], *record["hallu"])
+    missing = [w for w in words if not isinstance(w, str) or w not in relation]
     if missing:
         raise BenchmarkError(
             f"amber-generative: {missing[0]!r} of annotation {key} is not in relation.json: "
@@ -167,10 +171,7 @@ def _question(
         question_id=str(key), benchmark="amber-generative", kind=KIND, text=text, prompt=text,
         image=picture or f"AMBER_{key}.jpg", unit=f"AMBER_{key}",
         join={"question_id": str(key), "image": f"AMBER_{key}"},
-        facts={
-            "truth": _owned(record["truth"], relation), "truth_words": tuple(record["truth"]),
-            "hallu": _owned(record["hallu"], relation), "hallu_words": tuple(record["hallu"]),
-        },
+        facts={"truth": list(record["truth"]), "hallu": list(record["hallu"])},
     )  # fmt: skip
 
 

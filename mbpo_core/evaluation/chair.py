@@ -54,7 +54,7 @@ class Chair:
 
     def score(self, question: Question, response: str, review: Review | None = None) -> Score:
         """Find the objects of the caption and those among them that the image lacks."""
-        truth = question.facts["objects"]
+        truth = set(question.facts["objects"])
         found = mentions(response, self.vocabulary, self.lemmatiser)
         absent = [node for node in found.nodes if node not in truth]
         return Score(
@@ -81,8 +81,8 @@ def load(files: Sequence[SourceFile], lemmatiser: Lemmatiser | None = None) -> C
             WordNet's lemmas of tagged words.
 
     Raises:
-        BenchmarkError: a file is missing or not what it should be, an image is asked about twice,
-            the lemmatiser's data is missing.
+        BenchmarkError: a file is missing or not what it should be, an image is asked about twice
+            in different words, the lemmatiser's data is missing.
     """
     lemmatiser = lemmatiser or TaggedLemmas()
     benchmark = "chair" if lemmatiser.name == TaggedLemmas.name else f"chair-{lemmatiser.name}"
@@ -91,7 +91,7 @@ def load(files: Sequence[SourceFile], lemmatiser: Lemmatiser | None = None) -> C
     truth = read_truth(files, benchmark, vocabulary, lemmatiser)
     questions = [_question(asked, truth, benchmark, lemmatiser) for asked in truth.asked]
     if len({q.question_id for q in questions}) < len(questions):
-        raise BenchmarkError(f"{benchmark}: an image is asked about twice")
+        raise BenchmarkError(f"{benchmark}: an image is asked about twice, in different words")
     return Chair(questions, vocabulary, lemmatiser)
 
 
@@ -107,7 +107,7 @@ def _question(asked: Asked, truth: Truth, benchmark: str, lemmatiser: Lemmatiser
     return Question(
         question_id=asked.image, benchmark=benchmark, kind=lemmatiser.name, text=text, prompt=text,
         image=asked.picture or truth.names.get(asked.image) or f"{asked.image:0>12}.jpg",
-        unit=asked.image, join=join, facts={"objects": truth.objects[asked.image]},
+        unit=asked.image, join=join, facts={"objects": sorted(truth.objects[asked.image])},
     )  # fmt: skip
 
 

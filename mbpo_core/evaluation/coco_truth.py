@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mbpo_core.evaluation.coco_objects import Vocabulary, mentions
-from mbpo_core.evaluation.join import same_image
+from mbpo_core.evaluation.join import same_image, same_text
 from mbpo_core.evaluation.lemmatisers import Lemmatiser
 from mbpo_core.evaluation.protocol import BenchmarkError, SourceFile
 
@@ -107,12 +107,13 @@ def read_truth(
         BenchmarkError: no truth or two, objects that the vocabulary does not know, a question
             about an image without truth.
     """
-    asked = [_asked(f, r) for f in files if isinstance(f.content, list) for r in f.content]
+    every = [_asked(f, r) for f in files if isinstance(f.content, list) for r in f.content]
+    asked = list({(a.image, same_text(a.text or "")): a for a in every}.values())
     values = [f for f in files if isinstance(f.content, dict)]
-    instances = [f.content for f in values if "categories" in f.content]
-    captions = [f.content for f in values if "annotations" in f.content and
-                "categories" not in f.content]  # fmt: skip
-    tables = [f for f in values if "annotations" not in f.content]
+    coco = [f.content for f in values if "annotations" in f.content]
+    instances = [content for content in coco if "categories" in content]
+    captions = [content for content in coco if "categories" not in content]
+    tables = [f for f in values if _is_table(f.content)]
     beside = {a.image: frozenset(a.objects) for a in asked if a.objects is not None}
     if sum((bool(instances or captions), bool(tables), bool(beside))) != 1 or len(tables) > 1:
         raise BenchmarkError(f"{benchmark} needs one truth: {FILES}")
@@ -120,9 +121,12 @@ def read_truth(
     if beside:
         objects: Mapping[str, frozenset[str]] = beside
     elif tables:
-        objects = _table(tables[0])
+        objects = {_number(image): frozenset(o) for image, o in tables[0].content.items()}
     else:
-        objects = objects_from_coco(instances, captions, vocabulary, lemmatiser, images)
+        try:
+            objects = objects_from_coco(instances, captions, vocabulary, lemmatiser, images)
+        except (KeyError, TypeError) as error:
+            raise BenchmarkError(f"{benchmark}: COCO's files lack {error}; {FILES}") from error
     if strange := sorted(frozenset().union(*objects.values()) - set(vocabulary.nodes.values())):
         raise BenchmarkError(
             f"{benchmark}: {', '.join(strange[:5])} in the truth head no line of the synonyms"
@@ -135,11 +139,11 @@ def read_truth(
     return Truth(objects, asked or [Asked(image) for image in objects], names)
 
 
-def _table(file: SourceFile) -> dict[str, frozenset[str]]:
-    table = file.content
-    if not all(str(image).isdigit() and isinstance(words, list) for image, words in table.items()):
-        raise BenchmarkError(f"{file.name} is not {FILES}")
-    return {_number(image): frozenset(words) for image, words in table.items()}
+def _is_table(value: Mapping[str, Any]) -> bool:
+    return bool(value) and all(
+        str(image).isdigit() and isinstance(words, list) and all(isinstance(w, str) for w in words)
+        for image, words in value.items()
+    )
 
 
 def _asked(file: SourceFile, record: Any) -> Asked:
