@@ -77,12 +77,13 @@ def test_pairs_are_joined_from_left_to_right():
     assert joined(words, CLASSIC, only=True) == ["hot dog", "hot dog"]
 
 
-@given(st.lists(st.sampled_from("hot dog baby bird toilet seat train track man the".split())))
+WORDS = ("hot", "dog", "baby", "bird", "toilet", "seat", "train", "track", "man", "the")
+
+
+@given(st.lists(st.sampled_from(WORDS)))
 def test_joining_loses_no_word_and_makes_no_pair_twice(words):
     done = joined(words, CLASSIC)
     assert len(words) - len(done) == len(joined(words, CLASSIC, only=True))
-    kept = [word for word in done if " " not in word]
-    assert len(kept) <= len(words)
     assert set(in_vocabulary(done, CLASSIC)) <= set(CLASSIC.nodes)
 
 

@@ -55,7 +55,9 @@ def test_elsewhere_pattern_and_its_port_are_one(word):
     assume(not any(listed.endswith(w) or w.endswith(listed) for listed in LISTED
                    for w in (word, word.rstrip("'"), word.split("-")[0])))  # fmt: skip
     changed = [f"{w}s" for w in IN_IE] + [f"{w}es" for w in inflect.singular_s]
-    assume(not any(part.endswith(tuple(changed)) for part in (word.rstrip("'"), word.split("-")[0])))
+    assume(
+        not any(part.endswith(tuple(changed)) for part in (word.rstrip("'"), word.split("-")[0]))
+    )
     assert pattern_singular(word) == inflect.singularize(word)
 
 
