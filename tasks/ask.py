@@ -116,8 +116,8 @@ class Ask(Stage):
         seen: dict[Any, tuple[Row, bytes | None]] = {}
         for benchmark, question in chunk(_questions(job, images=seeing), config.shard_rows, shard):
             place = (benchmark.name, question.image)
-            if seeing and place not in seen:
-                seen = {place: _image(benchmark, question, policy)}  # neighbours share an image
+            if seeing and place not in seen:  # neighbours share an image
+                seen = {place: prepared_image(benchmark, question, policy)}
             found, png = seen[place] if seeing else ({}, None)
             rows.append(_row(question) | found)
             if png is not None:
@@ -184,7 +184,7 @@ def _each(
             yield benchmark, question
 
 
-def _image(
+def prepared_image(
     benchmark: BenchmarkConfig, question: Question, policy: ImagePolicy
 ) -> tuple[Row, bytes | None]:
     """Return what a question's row says of its image, and the image; or why there is none.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mbpo_core.config.data import EmbeddedSource
+from mbpo_core.config.evaluation import JUDGED
 from mbpo_core.config.mining import DiffusionNoiseMiner, RemovalMiner, TruthFinder, TruthInpainter
 from mbpo_core.config.responses import RuleInjector
 from mbpo_core.config.training import EasyToHard
@@ -115,6 +116,9 @@ def _measured(recipe: Recipe) -> Iterator[str]:
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         yield f"evaluate.benchmarks names {', '.join(twice)} more than once"
+    for each in recipe.train.benchmarks:
+        if each.kind in JUDGED:
+            yield f"train.benchmarks cannot have {each.name}: no judge is asked during training"
     if not recipe.answer.models and recipe.answer.responses is None:
         yield "answer.models is empty: nothing answers the questions"
     if recipe.answer.policy_name == "trained":

@@ -57,6 +57,8 @@ class PublishedBenchmark(Frozen):
         return self.kind
 
 
+JUDGED: tuple[PublishedName, ...] = ()
+"""Those whose answers a model judges."""
 PUBLISHED: tuple[str, ...] = get_args(PublishedName)
 Benchmark = Annotated[
     EmbeddedBenchmark | HeldOutBenchmark | PublishedBenchmark, Field(discriminator="kind")
