@@ -6,6 +6,7 @@ import typer
 
 from flows.evaluation.compare import compare
 from flows.evaluation.measure import benchmarks, model, responses
+from flows.evaluation.table import table
 
 evaluation = typer.Typer(
     no_args_is_help=True,
@@ -15,3 +16,4 @@ evaluation.command()(benchmarks)
 evaluation.command()(responses)
 evaluation.command()(model)
 evaluation.command()(compare)
+evaluation.command()(table)
