@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mbpo_core.config import Recipe
 from storage.errors import StoreError
+from tasks.inline import inline
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
 from tasks.pool import ShardFailedError, WorkerDiedError, WorkerPool
@@ -69,8 +70,13 @@ def runtime_of(
     )
 
 
-def run_stages(recipe: Recipe, runtime: Runtime, choice: Choice) -> dict[str, Materialised]:
-    """Run stages with a progress bar each and return what they made."""
+def run_stages(
+    recipe: Recipe, runtime: Runtime, choice: Choice, *, here: bool = False
+) -> dict[str, Materialised]:
+    """Run stages with a progress bar each and return what they made.
+
+    `here`: in this process, where no model is to be loaded and workers would only take time.
+    """
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
     with Progress(*columns, console=err) as bars, WorkerPool(runtime) as pool:
@@ -90,5 +96,6 @@ def run_stages(recipe: Recipe, runtime: Runtime, choice: Choice) -> dict[str, Ma
             bars.update(tasks[running[0]], note=text)
 
         return run_pipeline(
-            recipe, runtime, choice, pool, progress=progress, note=note, finished=finished
-        )
+            recipe, runtime, choice, pool, progress=progress, note=note, finished=finished,
+            run_shards=inline() if here else None,
+        )  # fmt: skip

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -14,20 +11,12 @@ import pyarrow as pa
 from mbpo_core.config import Recipe
 from mbpo_core.evaluation.metrics import Comparison, compare
 from mbpo_core.evaluation.protocol import Answer
-from mbpo_core.recipes.measuring import measuring
-from storage.catalog import rebuild_catalog
 from storage.refs import ArtifactRef
-from storage.runs import finish_run, start_run
 from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec
 from tasks.benchmarks import blocks_of
 from tasks.evaluate import answer_of
-from tasks.materialise import materialise
-from tasks.pool import WorkerPool
-from tasks.requests import job_of
-from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage
-from tasks.worker import compute
 
 COMPARISONS = TableSpec(
     "comparisons",
@@ -70,10 +59,6 @@ By = dict[str, dict[str, Answer]]
 """Answers by benchmark and question id."""
 
 
-class CompareError(ValueError):
-    """Two things that cannot be compared; the message says why."""
-
-
 class Compare(Stage):
     """Paired bootstrap differences of every figure, and wins and losses of every question."""
 
@@ -97,8 +82,8 @@ class Compare(Stage):
 
     def run(self, job: Job, shard: int) -> ShardRows:
         """Compare what both have."""
-        a = _answers(job.store, job.inputs["a"], self.a_model)
-        b = _answers(job.store, job.inputs["b"], self.b_model)
+        a = answers_of(job.store, job.inputs["a"], self.a_model)
+        b = answers_of(job.store, job.inputs["b"], self.b_model)
         figures, answers = [], []
         for benchmark in sorted(a.keys() & b.keys()):
             found = compare(
@@ -111,8 +96,8 @@ class Compare(Stage):
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every question of a common benchmark has a row."""
-        a = _answers(job.store, job.inputs["a"], self.a_model)
-        b = _answers(job.store, job.inputs["b"], self.b_model)
+        a = answers_of(job.store, job.inputs["a"], self.a_model)
+        b = answers_of(job.store, job.inputs["b"], self.b_model)
         ids = {name for benchmark in a.keys() & b.keys() for name in a[benchmark] | b[benchmark]}
         return [Coverage("compared_answers", "question_id", sorted(ids))]
 
@@ -123,63 +108,8 @@ class Compare(Stage):
         } | vars(each.difference)  # fmt: skip
 
 
-def compare_refs(
-    root: Path, a: str, b: str, *, draws: int = 2000, seed: int = 0
-) -> tuple[ArtifactRef, str, str]:
-    """Compare two evaluations and store the result; return it and the names of the models.
-
-    Args:
-        root: of the store.
-        a, b: `evaluate/1a2b`, with `:model` behind it where it holds several models.
-        draws, seed: of the bootstrap.
-
-    Raises:
-        CompareError: no such model, or no benchmark that both answered.
-    """
-    store = ArtifactStore(root)
-    (a_ref, a_model), (b_ref, b_model) = _resolved(store, a), _resolved(store, b)
-    common = _answers(store, a_ref, a_model).keys() & _answers(store, b_ref, b_model).keys()
-    if not common:
-        raise CompareError(f"{a} and {b} have no benchmark in common")
-    stage = Compare(a_model, b_model, draws, seed)
-    run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-    runtime, recipe = Runtime(root=root, devices=("cpu",)), measuring([], answer={}, evaluate={})
-    start_run(store.root, run_id, "compare")
-    with WorkerPool(runtime) as pool:
-        made = materialise(
-            stage, recipe, runtime, {"a": a_ref, "b": b_ref}, pool, run_id, run_shards=_here(stage)
-        )
-    finish_run(store.root, run_id, "completed")
-    rebuild_catalog(store)
-    return made.ref, a_model, b_model
-
-
-def _here(stage: Stage) -> Callable[..., None]:
-    """Return how the stage's shards are computed in this process: it is no work for a worker."""
-
-    def run(request: Row, shards: Sequence[int], done: Callable[[Row], None], note: Any) -> None:
-        for shard in shards:
-            done(compute(stage, job_of(request, "cpu"), shard))
-
-    return run
-
-
-def _resolved(store: ArtifactStore, text: str) -> tuple[ArtifactRef, str]:
-    name, _, model = text.partition(":")
-    ref = store.resolve(name)
-    if ref.stage != "evaluate":
-        raise CompareError(f"{name} is of the stage {ref.stage}, not of evaluate")
-    models = sorted(set(store.table(ref, "predictions", ["model"]).column(0).to_pylist()))
-    if model and model not in models:
-        raise CompareError(f"{ref.short} has no model {model!r}; it has {', '.join(models)}")
-    if not model and len(models) != 1:
-        raise CompareError(
-            f"{ref.short} has the models {', '.join(models)}: say which, as {name}:{models[-1]}"
-        )
-    return ref, model or models[0]
-
-
-def _answers(store: ArtifactStore, ref: ArtifactRef, model: str) -> By:
+def answers_of(store: ArtifactStore, ref: ArtifactRef, model: str) -> By:
+    """Return the scored answers of one model in an evaluation."""
     found: By = defaultdict(dict)
     for row in store.table(ref, "predictions").to_pylist():
         if row["model"] == model:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.console import ROOT, Root, errors_in_words, out
 from storage.store import ArtifactStore
-from tasks.comparison import compare_refs
+from tasks.comparing import compare_refs
 
 One = Annotated[str, typer.Argument(help="evaluate/1a2b, or evaluate/1a2b:trained.")]
 
