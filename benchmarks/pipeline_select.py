@@ -17,6 +17,7 @@ from storage.runs import start_run
 from storage.store import ArtifactStore
 from storage.tables import TableSpec, as_table, schema_text
 from tasks.ingest import SAMPLES
+from tasks.inline import inline
 from tasks.materialise import materialise
 from tasks.pool import WorkerPool
 from tasks.score import SCORES

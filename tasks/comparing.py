@@ -43,13 +43,18 @@ def compare_refs(
     stage = Compare(a_model, b_model, draws, seed)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
     runtime, recipe = Runtime(root=root, devices=("cpu",)), measuring([], answer={}, evaluate={})
-    start_run(store.root, run_id, "compare")
-    with WorkerPool(runtime) as pool:
-        made = materialise(
-            stage, recipe, runtime, {"a": a_ref, "b": b_ref}, pool, run_id, run_shards=inline(stage)
-        )
-    finish_run(store.root, run_id, "completed")
-    rebuild_catalog(store)
+    start_run(store.root, run_id, stage.name)
+    status = "failed"
+    try:
+        with WorkerPool(runtime) as pool:  # nobody of it is asked
+            made = materialise(
+                stage, recipe, runtime, {"a": a_ref, "b": b_ref}, pool, run_id,
+                run_shards=inline(stage),
+            )  # fmt: skip
+        status = "completed"
+    finally:
+        finish_run(store.root, run_id, status)
+        rebuild_catalog(store)
     return made.ref, a_model, b_model
 
 
