@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def problems(recipe: Recipe) -> list[str]:
     """Return what does not go together, one sentence each; none = the recipe can run."""
-    return [*_selection(recipe), *_roles(recipe), *_streams(recipe), *_truth(recipe)]
+    return [*_selection(recipe), *_roles(recipe), *_streams(recipe), *_truth(recipe),
+            *_measured(recipe)]  # fmt: skip
 
 
 def provided_roles(recipe: Recipe) -> tuple[str, ...]:
@@ -107,3 +108,14 @@ def _truth(recipe: Recipe) -> Iterator[str]:
         yield "the inpainter `truth` knows the embedded world only; take `opencv` or `lama`"
     if isinstance(recipe.respond.injector, RuleInjector):
         yield "the injector `rules` speaks the embedded world's language only; take `endpoint`"
+
+
+def _measured(recipe: Recipe) -> Iterator[str]:
+    names = [each.name for each in recipe.evaluate.benchmarks]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        yield f"evaluate.benchmarks names {', '.join(twice)} more than once"
+    if not recipe.answer.models and recipe.answer.responses is None:
+        yield "answer.models is empty: nothing answers the questions"
+    if recipe.answer.policy_name == "trained":
+        yield "answer.policy_name cannot be `trained`: the trained model is called that"
