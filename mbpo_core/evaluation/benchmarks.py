@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, Definition] = {
     ),
     "mm_vet": Definition(
         what="MM-Vet: grade 0 to 1 by a judge, in all and by capability; official judge prompt",
-        files="mm-vet.json; bard_set.json for its subset",
+        files="mm-vet.json",
         load=mm_vet.load, blocks=mm_vet.blocks, keys=mm_vet.KEYS, fields=mm_vet.fields, judged=True,
         reviews=mm_vet.reviews,
     ),

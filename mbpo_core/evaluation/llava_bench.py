@@ -45,6 +45,7 @@ KEYS = (("question_id",), ("image", "text"))
 SYSTEM = "You are a helpful and precise assistant for checking the quality of the answer."
 UNREADABLE = (-1.0, -1.0)
 _ROLE = "Assistant"
+_REFERENCES = "answers_gpt4"
 _PREFIX = "llava_bench_"
 _FILES = (
     "llava_bench needs questions.jsonl, context.jsonl and answers_gpt4.jsonl, or rows with "
@@ -99,8 +100,9 @@ def load(files: Sequence[SourceFile]) -> LLaVABench:
     """Return the benchmark of its three files, or of a table with all their fields.
 
     Args:
-        files: `questions.jsonl`, `context.jsonl` and `answers_gpt4.jsonl`; or rows of lmms-eval's
-            or VLMEvalKit's table; `rule.json` only where other prompts than the official are meant.
+        files: `questions.jsonl`, `context.jsonl` and `answers_gpt4.jsonl` (the answers of other
+            models and reviews, which lie in the same folder, are passed over); or rows of
+            lmms-eval's or VLMEvalKit's table; `rule.json` only for other prompts than the official.
 
     Raises:
         BenchmarkError: a file or field is missing, a category is unknown, a question has no
@@ -111,12 +113,15 @@ def load(files: Sequence[SourceFile]) -> LLaVABench:
         sources.add(file)
     if not sources.asked:
         raise BenchmarkError(_FILES)
-    images = pictures(sources.asked)
-    found = [_question(r, image, sources) for r, image in zip(sources.asked, images, strict=True)]
+    images, references = pictures(sources.asked), sources.references()
+    found = [
+        _question(record, image, sources, references.get(_name(record)))
+        for record, image in zip(sources.asked, images, strict=True)
+    ]
     ids = {q.question_id for q in found}
     if len(ids) < len(found):
         raise BenchmarkError("llava_bench: a question stands twice")
-    if unknown := sources.references.keys() - ids:
+    if unknown := references.keys() - ids:
         raise BenchmarkError(f"llava_bench: a reference answers question {min(unknown)}, which is "
                              "none of these questions")  # fmt: skip
     return LLaVABench(tuple(found))
@@ -129,8 +134,8 @@ class _Sources:
     asked: list[Record] = field(default_factory=list)
     captions: dict[str, Any] = field(default_factory=dict)
     """By image."""
-    references: dict[str, str] = field(default_factory=dict)
-    """By question id."""
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By file and question id."""
     rules: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, file: SourceFile) -> None:
@@ -138,23 +143,43 @@ class _Sources:
             self.rules = file.content
             return
         for record in records_of(file):
+            if "tuple" in record:
+                continue
             if "category" in record and ("image" in record or "caption" in record):
                 self.asked.append(record)
             elif "caption" in record and "image" in record:
                 self.captions[same_image(record["image"])] = record["caption"]
             elif "question_id" in record and "text" in record:
-                name = str(record["question_id"])
-                if self.references.setdefault(name, record["text"]) != record["text"]:
-                    raise BenchmarkError(f"{file.name}: another reference answer to question "
-                                         f"{name}; give one file of them")  # fmt: skip
+                answers = self.answers.setdefault(file.name, {})
+                if (
+                    answers.setdefault(name := str(record["question_id"]), record["text"])
+                    != (record["text"])
+                ):
+                    raise BenchmarkError(f"{file.name}: two answers to question {name}")
             else:
                 raise BenchmarkError(
                     f"{file.name}: {_FILES}; a record has {', '.join(map(str, record))}"
                 )
 
+    def references(self) -> dict[str, str]:
+        """Return the reference answers: the only ones, else those of the file named so."""
+        named = [n for n in self.answers if len(self.answers) == 1 or n.startswith(_REFERENCES)]
+        if len(named) > 1 or (self.answers and not named):
+            raise BenchmarkError(
+                f"llava_bench: the reference answers should be in {_REFERENCES}.jsonl, but there "
+                f"are {', '.join(self.answers)}"
+            )
+        return self.answers[named[0]] if named else {}
 
-def _question(record: Record, image: str | bytes | None, sources: _Sources) -> Question:
-    name = str(record.get("question_id", record.get("index", "")))
+
+def _name(record: Record) -> str:
+    return str(record.get("question_id", record.get("index", "")))
+
+
+def _question(
+    record: Record, image: str | bytes | None, sources: _Sources, reference: str | None
+) -> Question:
+    name = _name(record)
     text, kind = record.get("question") or record.get("text"), record["category"]
     if not name or not text or kind not in CATEGORIES:
         raise BenchmarkError(
@@ -163,7 +188,7 @@ def _question(record: Record, image: str | bytes | None, sources: _Sources) -> Q
         )
     file = name_of(record, ("image_id", "image_path"))
     caption = record.get("caption", sources.captions.get(same_image(file)))
-    gold = record.get("gpt_answer", record.get("gpt4_ans", sources.references.get(name)))
+    gold = record.get("gpt_answer", record.get("gpt4_ans", reference))
     if caption is None or gold is None:
         lacks = "reference answer in answers_gpt4.jsonl" if gold is None else (
             f"caption of {file!r} in context.jsonl"

@@ -101,24 +101,20 @@ def load(files: Sequence[SourceFile]) -> MMVet:
     """Return the benchmark of `mm-vet.json`, or of rows with its fields and the picture.
 
     Args:
-        files: the questions; and where only a part is wanted, the official list of ids
-            (`bard_set.json`).
+        files: the questions. A list of ids (`bard_set.json` lies in the same folder) is passed
+            over, as by the script unless it is told otherwise.
 
     Raises:
-        BenchmarkError: a field is missing, a question stands twice, a capability or an id of the
-            list is unknown.
+        BenchmarkError: a field is missing, a question stands twice, a capability is unknown.
     """
     records: list[Record] = []
-    wanted: set[str] | None = None
     for file in files:
         content = file.content
         if isinstance(content, Mapping):
-            content = [{"question_id": name, **_mapping(r, file)} for name, r in content.items()]
-        if isinstance(content, list) and content and all(isinstance(r, str) for r in content):
-            wanted = {*content}
+            records += [{"question_id": n, **_mapping(r, file)} for n, r in content.items()]
         elif isinstance(content, list) and all(isinstance(r, Mapping) for r in content):
             records += content
-        else:
+        elif not isinstance(content, list) or not all(isinstance(r, str) for r in content):
             raise BenchmarkError(f"{file.name}: expected the questions of mm-vet.json")
     images = pictures(records)
     found = [_question(*each) for each in zip(records, images, strict=True)]
@@ -126,10 +122,6 @@ def load(files: Sequence[SourceFile]) -> MMVet:
         raise BenchmarkError("mm_vet needs mm-vet.json")
     if len({q.question_id for q in found}) < len(found):
         raise BenchmarkError("mm_vet: a question stands twice")
-    if wanted is not None:
-        if unknown := wanted - {q.question_id for q in found}:
-            raise BenchmarkError(f"mm_vet: the list names unknown questions: {sorted(unknown)[:3]}")
-        found = [q for q in found if q.question_id in wanted]
     return MMVet(tuple(found))
 
 
