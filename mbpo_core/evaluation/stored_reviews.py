@@ -33,7 +33,7 @@ def records_of(file: SourceFile) -> list[Record]:
     content = file.content
     if not isinstance(content, list) or not all(isinstance(r, Mapping) for r in content):
         raise BenchmarkError(
-            f"{file.name}: expected a list of reviews, got {type(content).__name__} "
+            f"{file.name}: expected a list of records, got {type(content).__name__} "
             f"{str(content)[:60]!r}"
         )
     return content
