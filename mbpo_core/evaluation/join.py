@@ -110,6 +110,7 @@ def join(
     fields: Callable[[Record], Join] = usual_fields,
     response: Callable[[Record], str | None] = response_of,
     partial: bool = False,
+    subset: bool = False,
 ) -> Joined:
     """Give each question its answer.
 
@@ -123,11 +124,12 @@ def join(
             it has every field.
         fields, response: read a record.
         partial: leave out what does not fit, and say so in the result, instead of raising.
+        subset: questions without an answer are expected; answers without a question are not.
 
     Raises:
         BenchmarkError: a record without an answer or without the fields, two different answers to
-            one question, a field that contradicts the question's; unless `partial`, questions
-            without an answer and answers without a question.
+            one question, a field that contradicts the question's; unless `partial`, answers
+            without a question and, unless `subset`, questions without an answer.
     """
     index = {tuple(key): found for key in keys if (found := _index(questions, key))}
     asked: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -166,7 +168,7 @@ def join(
             f"another benchmark? first: {joined.unknown[0]}"
         )
     if not partial:
-        _complete(joined, len(questions), len(records))
+        _complete(joined, len(questions), len(records), subset)
     return joined
 
 
@@ -230,9 +232,9 @@ def _decided(asked: Mapping[str, list[tuple[str, str]]]) -> dict[str, str]:
     return responses
 
 
-def _complete(joined: Joined, questions: int, records: int) -> None:
+def _complete(joined: Joined, questions: int, records: int, subset: bool) -> None:
     problems = []
-    if joined.missing:
+    if joined.missing and not subset:
         shown = _listed(joined.missing[:_SHOWN])
         problems.append(f"{len(joined.missing)} of {questions} questions have no answer ({shown})")
     if joined.unknown:
