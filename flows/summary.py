@@ -56,8 +56,9 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    pooled = {(row["benchmark"], row["metric"]) for row in rows if row["kind"] == "all"}
     for row in rows:
-        if every_kind or _is_shown(row):
+        if every_kind or _is_shown(row, pooled):
             place = (row["benchmark"], row["metric"], row["kind"])
             cells.setdefault(place, {})[row["model"]] = row
     table = Table("benchmark", "metric", "questions", "n", *models,
@@ -70,10 +71,12 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
     return table
 
 
-def _is_shown(row: dict[str, Any]) -> bool:
+def _is_shown(row: dict[str, Any], pooled: set[tuple[str, str]]) -> bool:
     if row["benchmark"].startswith("embedded/"):
         return row["kind"] != "all" or row["metric"] in ("iig_mean", *FAILURES)
-    return row["kind"] == "all" or row["benchmark"] == "held_out"
+    if row["kind"] == "all" or row["benchmark"] == "held_out":
+        return True
+    return (row["benchmark"], row["metric"]) not in pooled
 
 
 def _figure(row: dict[str, Any] | None) -> str:

@@ -13,7 +13,8 @@ from mbpo_core.models.protocol import PromptedResponse
 from mbpo_core.models.qwen_vl import QwenVL
 from storage.store import Coverage
 from storage.tables import TableSpec
-from tasks.given_answers import fingerprint_answers, given_answers
+from tasks.benchmark_files import fingerprint_answers
+from tasks.given_answers import given_answers
 from tasks.models import open_policy
 from tasks.packs import run_packs
 from tasks.queries import prompted_all

@@ -13,6 +13,7 @@ from mbpo_core.config import Benchmark as BenchmarkConfig
 from mbpo_core.config import HeldOutBenchmark, PublishedBenchmark, Recipe
 from mbpo_core.data.images import ImagePolicy, image_id, prepare_image
 from mbpo_core.data.sources import image_size, read_image
+from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.protocol import Question
 from mbpo_core.mining.png import decode_png
 from mbpo_core.records import Refusal
@@ -20,8 +21,8 @@ from storage.identity import digest
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore, Coverage
 from storage.tables import IMAGE, TableSpec
-from tasks.benchmark_files import fingerprint_files
-from tasks.benchmarks import asked, image_root, published
+from tasks.benchmark_files import fingerprint_answers, fingerprint_files
+from tasks.benchmarks import answered_only, asked, image_root, published
 from tasks.clock import around_the_model
 from tasks.ingest import FACTOR
 from tasks.rows import chunk
@@ -93,10 +94,13 @@ class Ask(Stage):
 
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return the content of the files of published benchmarks, and of their images."""
+        given = recipe.answer.responses
+        answered = "" if given is None else fingerprint_answers(given)
         return {
             each.kind: digest(
                 {"files": fingerprint_files(each.questions),
-                 "images": _images_state(each) if with_images(recipe) else ""}
+                 "images": _images_state(each) if with_images(recipe) else "",
+                 "answered": answered if BENCHMARKS[each.kind].subset else ""}
             )
             for each in recipe.evaluate.benchmarks if isinstance(each, PublishedBenchmark)
         }  # fmt: skip
@@ -180,6 +184,7 @@ def _each(
 ) -> Iterator[_Asked]:
     for benchmark in recipe.evaluate.benchmarks:
         found = asked(benchmark, recipe, store, inputs, images=images).questions
+        found = answered_only(benchmark, found, recipe.answer.responses)
         for question in found[: recipe.evaluate.limit]:
             yield benchmark, question
 

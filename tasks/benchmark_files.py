@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from mbpo_core.config import GivenResponses
 from mbpo_core.evaluation.protocol import SourceFile
 from storage.files import sha256_file
 from tasks.sources import SourceError
@@ -47,6 +48,14 @@ def fingerprint_files(paths: Sequence[str]) -> str:
     for file in question_files(paths):
         digest.update(f"{file.name} {sha256_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def fingerprint_answers(given: GivenResponses) -> str:
+    """Return the hash of the file. Raises SourceError if it is not there."""
+    path = Path(given.path)
+    if not path.is_file():
+        raise SourceError(f"file of answers not found: {given.path}")
+    return sha256_file(path)
 
 
 def read_files(paths: Sequence[str]) -> list[SourceFile]:

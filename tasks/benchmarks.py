@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mbpo_core.config import Benchmark as BenchmarkConfig
-from mbpo_core.config import EmbeddedBenchmark, HeldOutBenchmark, PublishedBenchmark, Recipe
+from mbpo_core.config import (
+    EmbeddedBenchmark,
+    GivenResponses,
+    HeldOutBenchmark,
+    PublishedBenchmark,
+    Recipe,
+)
 from mbpo_core.evaluation import embedded, held_out
 from mbpo_core.evaluation.benchmarks import BENCHMARKS
-from mbpo_core.evaluation.protocol import Benchmark, Blocks
+from mbpo_core.evaluation.join import Joined, Keys, join, join_in_order
+from mbpo_core.evaluation.protocol import Benchmark, BenchmarkError, Blocks, Question
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
-from tasks.benchmark_files import fingerprint_files, read_files
+from tasks.benchmark_files import answer_records, fingerprint_files, read_files
 from tasks.clock import around_the_model
 from tasks.rows import fetch, read
 
@@ -62,6 +69,38 @@ def asked(
         trained = {stream for stream, epochs in streams.items() if epochs}
         return held_out.load(_unused(store, inputs, trained, config, images))
     return published(config)
+
+
+def joined(
+    benchmark: str, questions: Sequence[Question], records: list[dict[str, Any]],
+    given: GivenResponses,
+) -> Joined:  # fmt: skip
+    """Return which answer of a file belongs to which question of a benchmark.
+
+    Raises BenchmarkError, naming file and benchmark, where they do not fit.
+    """
+    definition = BENCHMARKS.get(benchmark)
+    reading: dict[str, Any] = {} if definition is None else {"response": definition.response}
+    try:
+        if given.in_order:
+            return join_in_order(questions, records, **reading)
+        keys: Keys = (("question_id",),)
+        if definition is not None:
+            keys = definition.keys
+            reading |= {"fields": definition.fields, "subset": definition.subset}
+        return join(questions, records, keys, partial=given.partial, **reading)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{Path(given.path).name}, {benchmark}: {error}") from None
+
+
+def answered_only(
+    config: BenchmarkConfig, questions: Sequence[Question], given: GivenResponses | None
+) -> Sequence[Question]:
+    """Return the questions that count: of a truth about all of COCO, those that were answered."""
+    if given is None or config.name not in BENCHMARKS or not BENCHMARKS[config.name].subset:
+        return questions
+    found = joined(config.name, questions, answer_records(Path(given.path)), given).responses
+    return [question for question in questions if question.question_id in found]
 
 
 def image_root(config: BenchmarkConfig) -> Path:

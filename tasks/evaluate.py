@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mbpo_core.config import Benchmark as BenchmarkConfig
 from mbpo_core.config import EmbeddedBenchmark, HeldOutBenchmark, PublishedBenchmark, Recipe
+from mbpo_core.config.evaluation import JUDGED
+from mbpo_core.config.judge import EndpointJudge, StoredReviews
 from mbpo_core.evaluation.embedded import Embedded
 from mbpo_core.evaluation.held_out import HeldOut
+from mbpo_core.evaluation.judge import unjudged
 from mbpo_core.evaluation.metrics import metrics
-from mbpo_core.evaluation.protocol import Answer, Benchmark, Question, Score
+from mbpo_core.evaluation.protocol import Answer, Benchmark, JudgedBenchmark, Question, Score
 from storage.store import Coverage
 from storage.tables import TableSpec
-from tasks.ask import QUESTIONS, question_of
+from tasks.ask import QUESTIONS, asked_id, question_of
 from tasks.benchmark_files import fingerprint_files
 from tasks.benchmarks import blocks_of, published
+from tasks.reviews import REVIEWS, Judged, Verdict, asked_reviews, stored_reviews
 from tasks.rows import chunk, read
 from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage, slices
@@ -38,6 +43,8 @@ METRICS = TableSpec(
             ("high", pa.float64()),
             ("method", pa.string()),
             ("better", pa.int8()),
+            ("judge", pa.string()),
+            ("judged_at", pa.string()),
         ]
     ),
 )
@@ -78,7 +85,7 @@ class Evaluate(Stage):
     name = "evaluate"
     inputs = ("ask", "answer")
     seeded = False
-    tables = (METRICS, PREDICTIONS)
+    tables = (METRICS, PREDICTIONS, REVIEWS)
     libraries = ("numpy", "pyarrow")
     finishing = True
     counted = "predictions"
@@ -87,16 +94,20 @@ class Evaluate(Stage):
         """Return how it is scored; which questions there are, the answers say."""
         evaluate = recipe.evaluate
         kinds = sorted({each.kind for each in evaluate.benchmarks})
+        judge = evaluate.judge
+        how = None if judge is None else judge.model_dump(mode="json", include={"kind", "model"})
         return {"benchmarks": kinds, "bootstrap": evaluate.bootstrap, "seed": evaluate.seed,
-                "shard_rows": evaluate.shard_rows}  # fmt: skip
+                "shard_rows": evaluate.shard_rows, "judge": how}  # fmt: skip
 
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return the content of the files of published benchmarks: truths and synonyms."""
+        judge = recipe.evaluate.judge
+        reviews = fingerprint_files([judge.path]) if isinstance(judge, StoredReviews) else None
         return {
             each.kind: fingerprint_files(each.questions)
             for each in recipe.evaluate.benchmarks
             if isinstance(each, PublishedBenchmark)
-        }
+        } | ({} if reviews is None else {"reviews": reviews})
 
     def shards(self, job: Job) -> int:
         """Return one shard for every `shard_rows` answers."""
@@ -106,24 +117,32 @@ class Evaluate(Stage):
         """Score one run of answers."""
         benchmarks = {each.name: _scorer(each) for each in job.recipe.evaluate.benchmarks}
         questions = _questions(job)
+        answers = chunk(_answers(job), job.recipe.evaluate.shard_rows, shard)
+        verdicts, reviews = _verdicts(job, shard, benchmarks, questions, answers)
         rows = []
-        for answer in chunk(_answers(job), job.recipe.evaluate.shard_rows, shard):
+        for answer in answers:
             question = questions[answer["asked_id"]]
-            score = _score(benchmarks[question.benchmark], question, answer)
+            verdict = verdicts.get((answer["model"], answer["asked_id"]), Verdict())
+            score = _score(benchmarks[question.benchmark], question, answer, verdict)
             rows.append(_row(question, answer, score))
-        return ShardRows({"predictions": rows})
+        return ShardRows({"predictions": rows, "reviews": reviews})
 
     def finish(self, job: Job) -> ShardRows:
         """Sum up the predictions of all shards."""
         found: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+        judges: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for shard in job.store.staged_shards(self.name, job.key):
             for row in pq.read_table(shard.table("predictions")).to_pylist():
                 found[row["model"], row["benchmark"]].append(answer_of(row))
+            for row in pq.read_table(shard.table("reviews")).to_pylist():
+                if row["reason"] is None:
+                    judged = (row["reviewed_by"], row["asked_at"])
+                    judges[row["model"], row["benchmark"]].append(judged)
         config = job.recipe.evaluate
         rows = [
             {"model": m.model, "benchmark": m.benchmark, "kind": m.kind, "metric": m.metric,
-             "better": m.better} | vars(m.estimate)
-            for (_, benchmark), answers in sorted(found.items())
+             "better": m.better} | vars(m.estimate) | _judged_by(judges[model, benchmark])
+            for (model, benchmark), answers in sorted(found.items())
             for m in metrics(
                 answers, blocks_of(benchmark), draws=config.bootstrap, seed=config.seed)
         ]  # fmt: skip
@@ -162,10 +181,50 @@ def _scorer(config: BenchmarkConfig) -> Benchmark:
     return HeldOut(()) if isinstance(config, HeldOutBenchmark) else published(config)
 
 
-def _score(benchmark: Benchmark, question: Question, answer: Row) -> Score:
+def _verdicts(
+    job: Job, shard: int, benchmarks: dict[str, Benchmark], questions: dict[str, Question],
+    answers: Sequence[Row],
+) -> tuple[dict[tuple[str, str], Verdict], list[Row]]:  # fmt: skip
+    """Return what the judge says, by model and question, and the rows that tell of it."""
+    judge = job.recipe.evaluate.judge
+    found: dict[tuple[str, str], Verdict] = {}
+    rows: list[Row] = []
+    for name in (each.name for each in job.recipe.evaluate.benchmarks if each.kind in JUDGED):
+        judged = [
+            Judged(a["model"], name, questions[a["asked_id"]], a["response"])
+            for a in answers
+            if a["reason"] is None and questions[a["asked_id"]].benchmark == name
+        ]
+        if isinstance(judge, StoredReviews):
+            verdicts, told = stored_reviews(judge, name, benchmarks[name].questions, judged)
+        else:
+            assert isinstance(judge, EndpointJudge), "the recipe was checked"
+            journal = job.store.work(Evaluate.name, job.key) / f"reviews-{shard:05d}.jsonl"
+            verdicts, told = asked_reviews(
+                judge, cast(JudgedBenchmark, benchmarks[name]), judged, job.store, journal
+            )
+        rows += told
+        for each, verdict in zip(judged, verdicts, strict=True):
+            found[each.model, asked_id(each.question)] = verdict
+    return found, rows
+
+
+def _judged_by(reviews: list[tuple[str, str]]) -> Row:
+    """Return which models judged, and when the last of them did; stored output may not say."""
+    models = sorted({model for model, _ in reviews if model})
+    moments = sorted(moment for _, moment in reviews if moment)
+    return {
+        "judge": ", ".join(models) or None if reviews else None,
+        "judged_at": moments[-1] if moments else None,
+    }
+
+
+def _score(benchmark: Benchmark, question: Question, answer: Row, verdict: Verdict) -> Score:
     if answer["reason"] is not None:
         return Score(reason=answer["reason"])
-    return benchmark.score(question, answer["response"])
+    if verdict.reason is not None:
+        return unjudged(verdict.reason)
+    return benchmark.score(question, answer["response"], verdict.review)
 
 
 def _row(question: Question, answer: Row, score: Score) -> Row:

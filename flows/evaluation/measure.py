@@ -40,6 +40,16 @@ Questions = Annotated[
     typer.Option(help="File or folder with the questions and truths; may be repeated."),
 ]
 ImageRoot = Annotated[str | None, typer.Option(help="Folder that image names are relative to.")]
+JudgeUrl = Annotated[
+    str | None, typer.Option(help="OpenAI-compatible endpoint of the judge, as https://host/v1.")
+]
+JudgeModel = Annotated[str | None, typer.Option(help="The judge, as the endpoint names it.")]
+JudgeKey = Annotated[
+    str | None, typer.Option(help="Environment variable that holds the endpoint's key.")
+]
+Reviews = Annotated[
+    str | None, typer.Option(help="Stored judge output, scored again without an endpoint.")
+]
 Every = Annotated[bool, typer.Option("--all", help="Print the figures of every category.")]
 
 
@@ -67,6 +77,11 @@ def responses(
         typer.Option("--in-order", help="The answers name only the question's text, in order."),
     ] = False,
     limit: Limit = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    judge_key: JudgeKey = None,
+    reviews: Reviews = None,
+    refresh: Refresh = None,
     every: Every = False,
     root: Root = ROOT,
 ) -> None:
@@ -77,9 +92,9 @@ def responses(
         recipe = measuring(
             _benchmarks(benchmark, questions, None),
             answer={"responses": given},
-            evaluate={"limit": limit},
+            evaluate={"limit": limit} | _judge(judge_url, judge_model, judge_key, reviews),
         )
-        _measure(recipe, root, every=every)
+        _measure(recipe, root, refresh=refresh, every=every)
 
 
 def model(
@@ -101,6 +116,9 @@ def model(
     ] = None,
     batch_tokens: Annotated[int, typer.Option(help="Tokens that run together.")] = 16_384,
     limit: Limit = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    judge_key: JudgeKey = None,
     refresh: Refresh = None,
     every: Every = False,
     root: Root = ROOT,
@@ -115,7 +133,8 @@ def model(
             policy=policy,
             answer={"policy_name": name or called, "max_new_tokens": max_new_tokens,
                     "batch_tokens": batch_tokens},
-            evaluate={"limit": limit} | ({"max_pixels": max_pixels} if max_pixels else {}),
+            evaluate={"limit": limit} | ({"max_pixels": max_pixels} if max_pixels else {})
+            | _judge(judge_url, judge_model, judge_key, None),
         )  # fmt: skip
         _measure(recipe, root, workers, devices, refresh, every=every)
 
@@ -153,6 +172,21 @@ def _benchmarks(
             raise ValueError(f"{name} needs --questions: {BENCHMARKS[name].files}")
         found.append({"kind": name, "questions": paths, "image_root": image_root})
     return found
+
+
+def _judge(
+    url: str | None, model: str | None, key: str | None, reviews: str | None
+) -> dict[str, Any]:
+    """Return `evaluate.judge` of the words of the command line."""
+    if reviews is not None:
+        if url or model:
+            raise ValueError("give stored --reviews or a judge's endpoint, not both")
+        return {"judge": {"kind": "stored", "path": reviews}}
+    if (url is None) != (model is None):
+        raise ValueError("a judge has an endpoint and a name: give --judge-url and --judge-model")
+    if url is None:
+        return {}
+    return {"judge": {"kind": "endpoint", "base_url": url, "model": model, "api_key_env": key}}
 
 
 def _policy(path: str, revision: str | None, dtype: str, store: ArtifactStore) -> tuple[Model, str]:

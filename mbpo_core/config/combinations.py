@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mbpo_core.config.data import EmbeddedSource
 from mbpo_core.config.evaluation import JUDGED
+from mbpo_core.config.judge import StoredReviews
 from mbpo_core.config.mining import DiffusionNoiseMiner, RemovalMiner, TruthFinder, TruthInpainter
 from mbpo_core.config.responses import RuleInjector
 from mbpo_core.config.training import EasyToHard
@@ -116,6 +117,11 @@ def _measured(recipe: Recipe) -> Iterator[str]:
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         yield f"evaluate.benchmarks names {', '.join(twice)} more than once"
+    judged = [each.name for each in recipe.evaluate.benchmarks if each.kind in JUDGED]
+    if judged and recipe.evaluate.judge is None:
+        yield f"{', '.join(judged)} needs a judge: set evaluate.judge to an endpoint or to reviews"
+    if len(judged) > 1 and isinstance(recipe.evaluate.judge, StoredReviews):
+        yield f"evaluate.judge: one file of stored reviews cannot serve {', '.join(judged)}"
     for each in recipe.train.benchmarks:
         if each.kind in JUDGED:
             yield f"train.benchmarks cannot have {each.name}: no judge is asked during training"

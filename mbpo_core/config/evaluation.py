@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from mbpo_core.config.base import Frozen
+from mbpo_core.config.judge import Judge
 
 
 class EmbeddedBenchmark(Frozen):
@@ -38,7 +39,10 @@ class HeldOutBenchmark(Frozen):
         return "held_out"
 
 
-PublishedName = Literal["pope"]
+PublishedName = Literal[
+    "pope", "mmhal", "mm_vet", "llava_bench", "chair", "chair-pattern", "object_halbench",
+    "object_halbench-judge", "object_halbench-judge-nltk", "amber-generative",
+]  # fmt: skip
 """The benchmarks of `mbpo_core.evaluation.benchmarks`."""
 
 
@@ -57,7 +61,9 @@ class PublishedBenchmark(Frozen):
         return self.kind
 
 
-JUDGED: tuple[PublishedName, ...] = ()
+JUDGED: tuple[PublishedName, ...] = (
+    "mmhal", "mm_vet", "llava_bench", "object_halbench-judge", "object_halbench-judge-nltk",
+)  # fmt: skip
 """Those whose answers a model judges."""
 PUBLISHED: tuple[str, ...] = get_args(PublishedName)
 Benchmark = Annotated[
@@ -102,5 +108,7 @@ class EvaluateConfig(Frozen):
     max_pixels: int = Field(16_384 * 28 * 28, ge=28 * 28)
     """Of a published benchmark's images: Qwen2-VL's own bounds, which lmms-eval keeps."""
     shard_rows: int = Field(1024, ge=1)
+    judge: Judge | None = None
+    """Needed by the benchmarks that a model judges."""
     bootstrap: int = Field(2000, ge=100)
     seed: int = 0
