@@ -9,12 +9,16 @@ from mbpo_core.evaluation import (
     amber_generative,
     chair,
     coco_truth,
+    llava_bench,
+    mm_vet,
+    mmhal,
     object_halbench,
     object_halbench_judge,
     pope,
 )
 from mbpo_core.evaluation.join import Keys, Record, response_of, usual_fields
 from mbpo_core.evaluation.protocol import Benchmark, Blocks, Join, SourceFile
+from mbpo_core.evaluation.stored_reviews import Reader
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Definition:
     response: Callable[[Record], str | None] = response_of
     judged: bool = False
     """Answers are scored by a model (`JudgedBenchmark`)."""
+    reviews: Reader | None = None
+    """Reads stored judge output in the benchmark's official formats and in our own."""
     subset: bool = False
     """Its files know more images than are asked about: questions without answer are no error."""
 
@@ -41,6 +47,24 @@ BENCHMARKS: dict[str, Definition] = {
         what="POPE: object existence, yes or no; F1 per split and their mean",
         files="coco_pope_<split>.json; llava_pope_test.jsonl for LLaVA's answer files",
         load=pope.load, blocks=pope.blocks, keys=pope.KEYS,
+    ),
+    "mmhal": Definition(
+        what="MMHal-Bench: rating 0 to 6 by a judge, share of hallucinating answers",
+        files="mmhal-bench_answer_template.json (response_template.json)",
+        load=mmhal.load, blocks=mmhal.blocks, keys=mmhal.KEYS, fields=mmhal.fields, judged=True,
+        reviews=mmhal.reviews,
+    ),
+    "mm_vet": Definition(
+        what="MM-Vet: grade 0 to 1 by a judge, in all and by capability; official judge prompt",
+        files="mm-vet.json",
+        load=mm_vet.load, blocks=mm_vet.blocks, keys=mm_vet.KEYS, fields=mm_vet.fields, judged=True,
+        reviews=mm_vet.reviews,
+    ),
+    "llava_bench": Definition(
+        what="LLaVA-Bench (In-the-Wild): score by a judge relative to a reference answer",
+        files="questions.jsonl, context.jsonl, answers_gpt4.jsonl; rule.json for other prompts",
+        load=llava_bench.load, blocks=llava_bench.blocks, keys=llava_bench.KEYS, judged=True,
+        reviews=llava_bench.reviews,
     ),
     "chair": Definition(
         what="CHAIR with WordNet's lemmas: objects of a caption that the image lacks",

@@ -74,6 +74,9 @@ class Review:
     """Model as the endpoint names it; "" where stored output does not say."""
     asked_at: str
     """UTC time in ISO format; "" where stored output does not say."""
+    grades: tuple[float, ...] = ()
+    """Numbers that stored output keeps beside the text, which the official summary reads instead of
+    it: one a run (MM-Vet), reference and answer (LLaVA-Bench)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""`mbpo eval`: models and files of answers on published benchmarks."""
