@@ -93,10 +93,11 @@ def responses(
     with errors_in_words():
         given = {"path": str(file), "name": name or _stem(file),
                  "partial": partial, "in_order": in_order}  # fmt: skip
+        judge = _judge(judge_url, judge_model, judge_key, judge_attempts, reviews)
         recipe = measuring(
             _benchmarks(benchmark, questions, None),
             answer={"responses": given},
-            evaluate={"limit": limit} | _judge(judge_url, judge_model, judge_key, judge_attempts, reviews),
+            evaluate={"limit": limit} | judge,
         )
         _measure(recipe, root, refresh=refresh, every=every)
 
