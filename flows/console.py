@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mbpo_core.config import Recipe
 from storage.errors import StoreError
+from tasks.chat import EndpointError
 from tasks.inline import inline
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
@@ -52,7 +53,8 @@ def errors_in_words() -> Iterator[None]:
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(2) from None
     except (
-        StoreError, MissingUpstreamError, ShardFailedError, WorkerDiedError, FileNotFoundError
+        StoreError, MissingUpstreamError, ShardFailedError, WorkerDiedError, EndpointError,
+        FileNotFoundError,
     ) as error:  # fmt: skip
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None

@@ -47,6 +47,9 @@ JudgeModel = Annotated[str | None, typer.Option(help="The judge, as the endpoint
 JudgeKey = Annotated[
     str | None, typer.Option(help="Environment variable that holds the endpoint's key.")
 ]
+JudgeAttempts = Annotated[
+    int, typer.Option(min=1, help="Requests at most, where the judge is busy or silent.")
+]
 Reviews = Annotated[
     str | None, typer.Option(help="Stored judge output, scored again without an endpoint.")
 ]
@@ -80,6 +83,7 @@ def responses(
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     judge_key: JudgeKey = None,
+    judge_attempts: JudgeAttempts = 5,
     reviews: Reviews = None,
     refresh: Refresh = None,
     every: Every = False,
@@ -89,10 +93,11 @@ def responses(
     with errors_in_words():
         given = {"path": str(file), "name": name or _stem(file),
                  "partial": partial, "in_order": in_order}  # fmt: skip
+        judge = _judge(judge_url, judge_model, judge_key, judge_attempts, reviews)
         recipe = measuring(
             _benchmarks(benchmark, questions, None),
             answer={"responses": given},
-            evaluate={"limit": limit} | _judge(judge_url, judge_model, judge_key, reviews),
+            evaluate={"limit": limit} | judge,
         )
         _measure(recipe, root, refresh=refresh, every=every)
 
@@ -119,6 +124,7 @@ def model(
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     judge_key: JudgeKey = None,
+    judge_attempts: JudgeAttempts = 5,
     refresh: Refresh = None,
     every: Every = False,
     root: Root = ROOT,
@@ -134,7 +140,7 @@ def model(
             answer={"policy_name": name or called, "max_new_tokens": max_new_tokens,
                     "batch_tokens": batch_tokens},
             evaluate={"limit": limit} | ({"max_pixels": max_pixels} if max_pixels else {})
-            | _judge(judge_url, judge_model, judge_key, None),
+            | _judge(judge_url, judge_model, judge_key, judge_attempts, None),
         )  # fmt: skip
         _measure(recipe, root, workers, devices, refresh, every=every)
 
@@ -175,7 +181,7 @@ def _benchmarks(
 
 
 def _judge(
-    url: str | None, model: str | None, key: str | None, reviews: str | None
+    url: str | None, model: str | None, key: str | None, attempts: int, reviews: str | None
 ) -> dict[str, Any]:
     """Return `evaluate.judge` of the words of the command line."""
     if reviews is not None:
@@ -186,7 +192,8 @@ def _judge(
         raise ValueError("a judge has an endpoint and a name: give --judge-url and --judge-model")
     if url is None:
         return {}
-    return {"judge": {"kind": "endpoint", "base_url": url, "model": model, "api_key_env": key}}
+    endpoint = {"base_url": url, "model": model, "api_key_env": key, "attempts": attempts}
+    return {"judge": {"kind": "endpoint"} | endpoint}
 
 
 def _policy(path: str, revision: str | None, dtype: str, store: ArtifactStore) -> tuple[Model, str]:

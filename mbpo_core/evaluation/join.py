@@ -135,15 +135,7 @@ def join(
     asked: dict[str, list[tuple[str, str]]] = defaultdict(list)
     unknown = []
     for number, record in enumerate(records, start=1):
-        if not isinstance(record, Mapping):
-            raise BenchmarkError(f"answer {number} is no record: {str(record)[:80]!r}")
-        text = response(record)
-        if text is None:
-            raise BenchmarkError(
-                f"answer {number} has none of the fields {', '.join(RESPONSE)}: "
-                f"{', '.join(map(str, record))}"
-            )
-        named = fields(record)
+        text, named = _said(record, number, response), fields(record)
         key = next((k for k in index if all(name in named for name in k)), None)
         if key is None:
             raise BenchmarkError(
@@ -170,6 +162,18 @@ def join(
     if not partial:
         _complete(joined, len(questions), len(records), subset)
     return joined
+
+
+def _said(record: Any, number: int, response: Callable[[Record], str | None]) -> str:
+    if not isinstance(record, Mapping):
+        raise BenchmarkError(f"answer {number} is no record: {str(record)[:80]!r}")
+    text = response(record)
+    if text is None:
+        raise BenchmarkError(
+            f"answer {number} has none of the fields {', '.join(RESPONSE)}: "
+            f"{', '.join(map(str, record))}"
+        )
+    return text
 
 
 def _index(questions: Sequence[Question], key: Sequence[str]) -> dict[tuple, list[Question]]:
