@@ -18,7 +18,7 @@ from mbpo_core.evaluation import (
 )
 from mbpo_core.evaluation.join import Keys, Record, response_of, usual_fields
 from mbpo_core.evaluation.protocol import Benchmark, Blocks, Join, SourceFile
-from mbpo_core.evaluation.stored_reviews import Reader
+from mbpo_core.evaluation.stored_reviews import Reader, own
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ BENCHMARKS: dict[str, Definition] = {
         what="Object HalBench: unique objects as a judge lists them, tagged by spaCy",
         files=f"synonyms_refine.txt; {coco_truth.FILES}; obj_halbench_300_with_image.jsonl",
         load=object_halbench_judge.load, blocks=object_halbench.blocks,
-        keys=object_halbench.KEYS, judged=True,
+        keys=object_halbench.KEYS, judged=True, reviews=own,
     ),
     "object_halbench-judge-nltk": Definition(
         what="Object HalBench: unique objects as a judge lists them, tagged by NLTK",
         files=f"synonyms_refine.txt; {coco_truth.FILES}; obj_halbench_300_with_image.jsonl",
         load=object_halbench_judge.load_nltk, blocks=object_halbench.blocks,
-        keys=object_halbench.KEYS, judged=True,
+        keys=object_halbench.KEYS, judged=True, reviews=own,
     ),
     "amber-generative": Definition(
         what="AMBER, generative: CHAIR, Cover, Hal and Cog in percent",

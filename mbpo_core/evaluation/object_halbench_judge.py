@@ -1,7 +1,7 @@
 """Object HalBench as it is reported: a judge lists the objects of a caption, each counts once.
 
-RLAIF-V's `eval/eval_gpt_obj_halbench.py` with `--use_gpt`. `object_halbench_prompt.txt` is that
-script's prompt, word by word (RLHF-V/RLAIF-V at 83d917b, Apache-2.0 as its pyproject.toml says).
+RLAIF-V's `eval/eval_gpt_obj_halbench.py` with `--use_gpt`; the prompt is that of the script, word by
+word.
 What the judge lists is tagged and lemmatised by spaCy, runs of nouns are joined, repeats dropped,
 and what then stands in the list of synonyms counts as a mention of its object: "man" and "woman"
 are two mentions of one object.
@@ -10,8 +10,8 @@ The official judge, gpt-3.5-turbo-0613, is retired; judge and date stand in the 
 tagger, `en_core_web_trf`, is not replaced where it is missing: `object_halbench-judge-nltk` is a
 benchmark of its own, and the kind of every figure names the tagger.
 
-Differs from the script, which asks 100 times and then stops: an answer whose judgement is missing
-or no JSON is unjudged, in no figure, and counted.
+Differs from the script, which asks up to 100 times for a list and then stops: the judge is asked
+once, and an answer whose review is missing or no JSON is unjudged, in no figure, and counted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.resources import files as resources
 from typing import Any
 
 from mbpo_core.evaluation.coco_objects import Vocabulary, in_vocabulary, joined
+from mbpo_core.evaluation.judge import prompt_text, unjudged
 from mbpo_core.evaluation.lemmatisers import NounLemmas
 from mbpo_core.evaluation.noun_taggers import NltkTagger, SpacyTagger, Tagged, Tagger
 from mbpo_core.evaluation.object_halbench import caption_of, questions_of, score_of, truth_of
@@ -56,7 +56,11 @@ class JudgedObjectHalBench:
         caption = caption_of(response)
         if _short(caption):
             return None
-        prompt = _prompt().replace("{question}", question.text).replace("{answer}", caption)
+        prompt = (
+            prompt_text("object_halbench")
+            .replace("{question}", question.text)
+            .replace("{answer}", caption)
+        )
         message = {"role": "system", "content": prompt}
         return JudgeRequest((message,), temperature=TEMPERATURE, max_tokens=MAX_TOKENS)
 
@@ -65,11 +69,9 @@ class JudgedObjectHalBench:
         caption = caption_of(response)
         if _short(caption):
             return score_of(question, caption, [], [], "short")
-        if review is None:
-            return Score(reason="unjudged:missing", rule=self.tagger.name)
-        listed = parse_objects(review.text)
+        listed = None if review is None else parse_objects(review.text)
         if listed is None:
-            return Score(reason="unjudged:unparsed", rule=self.tagger.name)
+            return unjudged() if review is None else unjudged("unparsed")
         words = in_vocabulary(unique_objects(listed, self.vocabulary, self.tagger),
                               self.vocabulary)  # fmt: skip
         nodes = [self.vocabulary.nodes[word] for word in words]
@@ -115,10 +117,6 @@ def _nouns(tagged: Tagged) -> list[str]:
 
 def _short(caption: str) -> bool:
     return len(caption.split()) <= SHORT
-
-
-def _prompt() -> str:
-    return (resources(__package__) / "object_halbench_prompt.txt").read_text(encoding="utf-8")
 
 
 def load(files: Sequence[SourceFile], tagger: Tagger | None = None) -> JudgedObjectHalBench:

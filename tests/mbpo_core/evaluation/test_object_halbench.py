@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mbpo_core.evaluation import noun_taggers, object_halbench, object_halbench_judge
 from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.coco_objects import mentions
+from mbpo_core.evaluation.judge import prompt_text
 from mbpo_core.evaluation.lemmatisers import NounLemmas
 from mbpo_core.evaluation.noun_taggers import NltkTagger, SpacyTagger
 from mbpo_core.evaluation.object_halbench_judge import parse_objects, unique_objects
@@ -90,7 +91,7 @@ def test_the_judge_reads_question_and_caption_in_the_official_prompt(nltk_data):
     question = benchmark.questions[0]
     request = benchmark.request(question, "Assistant: A man {question} a dog. ")
     (message,) = request.messages
-    before, _, rest = object_halbench_judge._prompt().partition("{question}")
+    before, _, rest = prompt_text("object_halbench").partition("{question}")
     between, _, after = rest.partition("{answer}")
     assert message == {
         "role": "system",
@@ -146,7 +147,7 @@ def test_an_answer_without_judgement_is_counted_and_in_no_figure(nltk_data):
     reviews = {"1": Review("I cannot.", "judge", "")}
     scored = answers(JUDGE, judged(), CAPTIONS, reviews)
     assert [a.score.reason for a in scored] == [
-        "unjudged:unparsed", "unjudged:missing", "unjudged:missing"
+        "unjudged:unparsed", "unjudged:no_review", "unjudged:no_review"
     ]  # fmt: skip
     assert all(a.score.points is None for a in scored)
 

@@ -154,7 +154,7 @@ def test_what_is_not_judged_has_a_reason_and_no_points():
 
 @pytest.mark.parametrize("name", JUDGED)
 def test_a_prompt_begins_after_the_heading_of_its_file(name):
-    text = prompt_text(name)
+    text = prompt_text(name.partition("-")[0])  # variants share one
     assert len(text) > 500 and not text.startswith(("#", "\n"))
     assert "Source:" not in text and "Licence:" not in text
 
