@@ -1,7 +1,7 @@
 """Object HalBench as it is reported: a judge lists the objects of a caption, each counts once.
 
-RLAIF-V's `eval/eval_gpt_obj_halbench.py` with `--use_gpt`; the prompt is that of the script, word by
-word.
+RLAIF-V's `eval/eval_gpt_obj_halbench.py` with `--use_gpt` and the prompt
+of that script, word by word.
 What the judge lists is tagged and lemmatised by spaCy, runs of nouns are joined, repeats dropped,
 and what then stands in the list of synonyms counts as a mention of its object: "man" and "woman"
 are two mentions of one object.
