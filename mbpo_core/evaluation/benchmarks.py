@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mbpo_core.evaluation import pope
+from mbpo_core.evaluation import amber_discriminative, mme, pope
 from mbpo_core.evaluation.join import Keys, Record, response_of, usual_fields
 from mbpo_core.evaluation.protocol import Benchmark, Blocks, Join, SourceFile
 
@@ -32,5 +32,17 @@ BENCHMARKS: dict[str, Definition] = {
         what="POPE: object existence, yes or no; F1 per split and their mean",
         files="coco_pope_<split>.json; llava_pope_test.jsonl for LLaVA's answer files",
         load=pope.load, blocks=pope.blocks, keys=pope.KEYS,
+    ),
+    "mme": Definition(
+        what="MME: perception and cognition, two yes/no questions an image; score, acc, acc+",
+        files="<category>.txt of eval_tool, or lmms-eval's or VLMEvalKit's records; "
+        "llava_mme.jsonl for where the images lie",
+        load=mme.load, blocks=mme.blocks, keys=mme.KEYS, fields=mme.fields,
+    ),
+    "amber-discriminative": Definition(
+        what="AMBER, yes/no: existence, attribute, relation; F1 with No as the positive class",
+        files="annotations.json and query_all.json; or VLMEvalKit's AMBER.tsv",
+        load=amber_discriminative.load, blocks=amber_discriminative.blocks,
+        keys=amber_discriminative.KEYS,
     ),
 }  # fmt: skip

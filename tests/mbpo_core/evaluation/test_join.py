@@ -52,7 +52,7 @@ def test_one_question_in_two_splits():
     both = join(TWICE, [{"question": "Is there a cat?", "image": 7, "response": "yes"}], KEYS)
     assert set(both.responses.values()) == {"yes"} and len(both.responses) == 2
     records = [{"question": "Is there a cat?", "image": 7, "response": r} for r in ("yes", "no")]
-    with pytest.raises(BenchmarkError, match="2 different answers.*must name theirs"):
+    with pytest.raises(BenchmarkError, match=r"2 different answers.*must name theirs"):
         join(TWICE, records, KEYS)
     named = [{**r, "category": q.kind} for r, q in zip(records, TWICE, strict=True)]
     assert join(TWICE, named, KEYS).responses == {"random/1": "yes", "popular/3": "no"}
@@ -72,7 +72,7 @@ def test_missing_and_unknown_answers():
         join([A, B], records, KEYS)
     joined = join([A, B], records, KEYS, partial=True)
     assert joined.missing == ["random/2"] and joined.unknown == ["answer 2 (question_id=9)"]
-    with pytest.raises(BenchmarkError, match="none of 1 answers.*another benchmark"):
+    with pytest.raises(BenchmarkError, match=r"none of 1 answers.*another benchmark"):
         join([A, B], records[1:], KEYS, partial=True)
 
 

@@ -78,7 +78,7 @@ def test_the_other_set_of_questions_is_refused(folder, answers_13b):
         join(benchmark.questions, answers_13b, pope.KEYS)
     named = {q["question_id"]: q for q in source(folder / "llava_pope_test.jsonl.gz").content}
     records = [{**a, **named[a["question_id"]], "response": a["text"]} for a in answers_13b]
-    with pytest.raises(BenchmarkError, match="questions have no answer.*--partial"):
+    with pytest.raises(BenchmarkError, match=r"questions have no answer.*--partial"):
         join(benchmark.questions, [{**r, "question_id": None} for r in records], pope.KEYS)
 
 
@@ -114,9 +114,7 @@ def test_a_file_in_the_order_of_the_questions(folder, llava, answers_13b):
     """RUCAIBox answers hold text and answer only, so their order must be asked for by name."""
     benchmark = pope.load(labels(folder)[:1])
     wanted = join(llava.questions, answers_13b, pope.KEYS).responses
-    records = [
-        {"question": q.text, "answer": wanted[q.question_id]} for q in benchmark.questions
-    ]
+    records = [{"question": q.text, "answer": wanted[q.question_id]} for q in benchmark.questions]
     with pytest.raises(BenchmarkError, match="does not say which question"):
         join(benchmark.questions, records, pope.KEYS)
     joined = join_in_order(benchmark.questions, records)
@@ -144,7 +142,9 @@ def test_the_official_reading(response, yes):
 SYNTHETIC = [
     {"question_id": i, "image": f"COCO_val2014_00000000000{i // 2}.jpg", "label": label,
      "text": f"Is there a {thing} in the image?"}
-    for i, (thing, label) in enumerate([("cat", "yes"), ("dog", "no"), ("car", "yes"), ("bus", "no")])
+    for i, (thing, label) in enumerate(
+        [("cat", "yes"), ("dog", "no"), ("car", "yes"), ("bus", "no")]
+    )
 ]  # fmt: skip
 
 
@@ -181,7 +181,8 @@ def test_bad_files_are_refused_by_name(files, message):
 
 def test_an_empty_answer_counts_as_yes_and_is_in_the_figures():
     benchmark = pope.load([SourceFile("coco_pope_random.json", SYNTHETIC)])
-    found = figures(pope.blocks(scored(benchmark, {q.question_id: "" for q in benchmark.questions})))
+    empty = {q.question_id: "" for q in benchmark.questions}
+    found = figures(pope.blocks(scored(benchmark, empty)))
     assert found["random", "yes_rate"].value == 1
     assert found["random", "recall"].value == 1 and found["random", "precision"].value == 1 / 2
     assert found["random", "f1"].value == pytest.approx(2 / 3)
