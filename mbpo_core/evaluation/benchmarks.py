@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mbpo_core.evaluation import amber_discriminative, mme, pope
+from mbpo_core.evaluation import (
+    amber_discriminative,
+    hallusion_bench,
+    hallusion_figures,
+    mme,
+    pope,
+)
 from mbpo_core.evaluation.join import Keys, Record, response_of, usual_fields
 from mbpo_core.evaluation.protocol import Benchmark, Blocks, Join, SourceFile
 
@@ -44,5 +50,17 @@ BENCHMARKS: dict[str, Definition] = {
         files="annotations.json and query_all.json; or VLMEvalKit's AMBER.tsv",
         load=amber_discriminative.load, blocks=amber_discriminative.blocks,
         keys=amber_discriminative.KEYS,
+    ),
+    "hallusion_bench": Definition(
+        what="HallusionBench: aAcc, fAcc, qAcc; yes or no read offline",
+        files="HallusionBench.json, or lmms-lab's or VLMEvalKit's records",
+        load=hallusion_bench.load, blocks=hallusion_figures.blocks, keys=hallusion_bench.KEYS,
+        fields=hallusion_bench.fields,
+    ),
+    "hallusion_bench-judge": Definition(
+        what="HallusionBench: aAcc, fAcc, qAcc; answers compared with the reference by a judge",
+        files="HallusionBench.json, or lmms-lab's records",
+        load=hallusion_bench.load_judged, blocks=hallusion_figures.blocks,
+        keys=hallusion_bench.KEYS, fields=hallusion_bench.fields, judged=True,
     ),
 }  # fmt: skip
