@@ -77,13 +77,13 @@ _REFUSALS = (
 )  # fmt: skip
 _MARKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _ANSWER_IS = re.compile(r"(?i)(?:correct\s+)?answer\s+is\s+\**([ABCD])\**")
-_FROM_THE_END = 5
+_LAST_WORDS = 4
 
 
 def vlmevalkit(response: str, options: Options) -> Extraction:
     """VLMEvalKit's `can_infer` (@e8e78f0), without the model that it asks where this finds nothing.
 
-    First a letter: the only option letter among the words, if it first stands among the last five;
+    First a letter: the only option letter among the words, if it first stands among the last four;
     else A to D after "answer is" (of any case, so "the answer is a dog" says A). Then a text: the
     only option whose text occurs anywhere, in an answer at most twice as long as all options
     together. A refusal ("Cannot determine the answer", ...) or the word "Z" is no answer. Its
@@ -110,7 +110,7 @@ def _letter(response: str, options: Options) -> Extraction:
         return "Z", "refused"
     words = response.translate(_MARKS).split()
     said = [letter for letter in letters if letter in words]
-    if len(said) == 1 and words.index(said[0]) > len(words) - _FROM_THE_END:
+    if len(said) == 1 and words.index(said[0]) >= len(words) - _LAST_WORDS:
         return said[0], "only_letter"
     if not said and "Z" in words:
         return "Z", "refused"

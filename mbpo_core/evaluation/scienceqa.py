@@ -108,9 +108,7 @@ def _llava(
     )  # fmt: skip
 
 
-def _problem(
-    file: SourceFile, number: str, problem: Record, image: str | bytes | None
-) -> Question:
+def _problem(file: SourceFile, number: str, problem: Record, image: str | bytes | None) -> Question:
     options = options_of(problem)
     if len(options) < 2 or not problem.get("question"):
         raise BenchmarkError(f"{file.name}: expected question and choices: {str(problem)[:200]}")
