@@ -46,7 +46,7 @@ KINDS = {
 """Kinds of questions by the types of the annotations."""
 ATTRIBUTE = ("state", "number", "action")
 SUFFIX = "\nPlease answer yes or no."
-"""VLMEvalKit's; the official script reads answers only and the paper asks the bare question."""
+"""VLMEvalKit's; the official files hold the bare question."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,16 @@ class JudgedHallusionBench:
                        rule="judge" if read else "judge_neither")  # fmt: skip
 
 
+def stored_review(record: Record) -> str | None:
+    """Return what the judge said by the official script's saved output; None without a verdict.
+
+    It keeps 0, 1 or 2 in a field that ends on `_gpt_check`, so that a file of such records can be
+    scored again without a judge.
+    """
+    checks = [str(record[name]) for name in record if str(name).endswith("_gpt_check")]
+    return JUDGEMENTS.get(checks[0]) if len(checks) == 1 else None
+
+
 def _scored(question: Question, verdict: str) -> Score:
     no_figure = question.facts["category"] == "VS" and question.facts["figure_id"] == "0"
     right = verdict == "1" or (verdict == "2" and no_figure)

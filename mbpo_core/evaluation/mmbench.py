@@ -7,8 +7,7 @@ as VLMEvalKit prints them. The rule is VLMEvalKit's `can_infer` (`choice_rules.v
 its judge `exact_matching`: it and lmms-eval may ask a model about answers that the rule cannot
 read, which are wrong here and counted as `unread`.
 
-Files of one row a question (LLaVA's `mmbench_dev_20230712.tsv`) make `circular` equal `vanilla`:
-their score is that of the upload server only after its own rotation.
+In a table without rotations every question is a circle of one, and `circular` equals `vanilla`.
 """
 
 from __future__ import annotations

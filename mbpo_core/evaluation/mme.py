@@ -88,6 +88,8 @@ def table(file: SourceFile) -> list[dict[str, Any]]:
                 f"response, parted by tabs, got {len(cells)} cells"
             )
         if line.strip():
+            # LLaVA's converter writes the name of the image's text file.
+            cells[0] = cells[0].removesuffix(".txt")
             found.append({"category": PurePosixPath(file.name).stem,
                           **dict(zip(names, cells, strict=False))})  # fmt: skip
     return found

@@ -7,7 +7,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from mbpo_core.evaluation.join import same_image
@@ -60,8 +59,6 @@ def _picture(image: Any) -> str | bytes | None:
     if isinstance(image, dict):
         return image.get("bytes") or image.get("path")
     if isinstance(image, str) and len(image) > _REFERENCE_LENGTH and _BASE64.fullmatch(image):
-        if PurePosixPath(image).suffix:
-            return image
         try:
             return base64.b64decode(image)
         except binascii.Error as error:

@@ -100,7 +100,7 @@ def test_numbers_in_cells_and_cells_that_are_empty():
 
 
 def test_a_table_without_rotations_has_circular_equal_to_vanilla():
-    firsts = mmbench.load([SourceFile("mmbench_dev_20230712.tsv", [
+    firsts = mmbench.load([SourceFile("first_rows.tsv", [
         r for r in ROWS if r["index"] < mmbench.COPIES
     ])])  # fmt: skip
     found = values(mmbench.blocks(scored(firsts, {q.question_id: "B" for q in firsts.questions})))

@@ -104,6 +104,13 @@ def test_odd_spaces_and_other_instructions_are_the_same_question():
     assert BENCHMARK.questions[3].prompt.startswith("Are there two cats\nAnswer")
 
 
+def test_files_of_llavas_converter_name_text_files():
+    lines = {c: [(f"{line[0].split('.')[0]}.txt", *line[1:]) for line in of_category]
+             for c, of_category in LINES.items()}  # fmt: skip
+    records = [r for f in text_files(lines, ["Yes"] * 8) for r in mme.table(f)]
+    assert len(join(BENCHMARK.questions, records, mme.KEYS, fields=mme.fields).responses) == 8
+
+
 def test_llavas_question_file_says_where_images_lie_and_must_fit():
     record = {"question_id": "count/images/0001.jpg", "image": "count/images/0001.jpg",
               "text": "Is there one cat?\nAnswer the question using a single word or phrase.",
