@@ -3,8 +3,8 @@
 Rule (`choice_rules.mmstar`) and figures are those of its own `eval/vlmeval/evaluate/mmstar.py`.
 **Two averages are about.** `accuracy` of `all` is the official "final score": right answers over
 all answers (micro). `average_l2` is lmms-eval's "average": the mean over the 18 axes of their
-accuracies (macro); on one file of answers they differed by 0.65 points. lmms-eval had the official rule until
-April 2026 (0.7.1) and reads letters more freely since.
+accuracies (macro); on one file of answers they differed by 0.65 points. lmms-eval had the official
+rule until April 2026 (0.7.1) and reads letters more freely since.
 """
 
 from __future__ import annotations

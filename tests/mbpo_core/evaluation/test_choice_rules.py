@@ -77,6 +77,12 @@ def test_a_letter_must_first_stand_among_the_last_four_words(before, after):
     assert rules.vlmevalkit(response + " C", options)[0] == ("C" if after < 3 else None)
 
 
+def test_a_text_counts_in_answers_at_most_twice_as_long_as_all_options():
+    longest = 2 * sum(len(text) for _, text in OPTIONS)
+    assert rules.vlmevalkit("two dogs".ljust(longest, "."), OPTIONS) == ("B", "only_text")
+    assert rules.vlmevalkit("two dogs".ljust(longest + 1, "."), OPTIONS)[0] is None
+
+
 def test_scienceqa_knows_letters_with_an_option_only():
     assert rules.scienceqa("C", OPTIONS[:2]) == (None, "unknown_option")
     assert rules.scienceqa("The answer is F.", OPTIONS) == (None, "unknown_option")

@@ -117,6 +117,13 @@ def test_the_offline_reading(response, yes):
     assert hallusion.said_yes(response) is yes
 
 
+def test_only_32_full_stops_are_dropped():
+    """As VLMEvalKit does by mistake: in a longer answer "yes." is no yes."""
+    assert hallusion.said_yes("x. " * 31 + "yes.") is True
+    assert hallusion.said_yes("x. " * 32 + "yes.") is None
+    assert hallusion.said_yes("x. " * 32 + "yes") is True
+
+
 @given(st.text(alphabet="yesno .,-()1*\n", max_size=60))
 def test_the_offline_reading_never_raises_and_needs_a_word(text):
     said = hallusion.said_yes(text)
