@@ -133,6 +133,7 @@ BENCHMARKS: dict[str, Definition] = {
         files="HallusionBench.json, or lmms-lab's records",
         load=hallusion_bench.load_judged, blocks=hallusion_figures.blocks,
         keys=hallusion_bench.KEYS, fields=hallusion_bench.fields, judged=True,
+        reviews=hallusion_bench.reviews,
     ),
     "ai2d": Definition(
         what="AI2D: multiple choice about diagrams, by lmms-eval's rule",

@@ -17,10 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any
 
 from mbpo_core.evaluation.join import Record, same_text, usual_fields
+from mbpo_core.evaluation.judge import prompt_text, unjudged
 from mbpo_core.evaluation.pictures import pictures
 from mbpo_core.evaluation.protocol import (
     BenchmarkError,
@@ -31,6 +31,7 @@ from mbpo_core.evaluation.protocol import (
     Score,
     SourceFile,
 )
+from mbpo_core.evaluation.stored_reviews import hallusion_checks, is_own, own
 
 KEYS = (("question_id",),)
 PLACE = ("category", "subcategory", "set_id", "figure_id", "question_id")
@@ -61,7 +62,7 @@ class JudgedHallusionBench:
 
     def request(self, question: Question, response: str) -> JudgeRequest:
         """Return the official prompt; the script sets no temperature, which is 1 at OpenAI."""
-        prompt = PROMPT.format(
+        prompt = prompt_text("hallusion_bench").format(
             question=question.text, reference=question.facts["reference"], answer=response
         )
         return JudgeRequest(({"role": "user", "content": prompt},), temperature=1.0)
@@ -69,7 +70,7 @@ class JudgedHallusionBench:
     def score(self, question: Question, response: str, review: Review | None = None) -> Score:
         """Look for "incorrect", then "correct" in what the judge said; anything else is unclear."""
         if review is None:
-            return Score(reason="unjudged")
+            return unjudged()
         said = review.text.lower()
         verdict = "0" if "incorrect" in said else "1" if "correct" in said else "2"
         read = JUDGEMENTS[verdict] if JUDGEMENTS[verdict] in said else None
@@ -77,14 +78,11 @@ class JudgedHallusionBench:
                        rule="judge" if read else "judge_neither")  # fmt: skip
 
 
-def stored_review(record: Record) -> str | None:
-    """Return what the judge said by the official script's saved output; None without a verdict.
-
-    It keeps 0, 1 or 2 in a field that ends on `_gpt_check`, so that a file of such records can be
-    scored again without a judge.
-    """
-    checks = [str(record[name]) for name in record if str(name).endswith("_gpt_check")]
-    return JUDGEMENTS.get(checks[0]) if len(checks) == 1 else None
+def reviews(questions: Sequence[Question], file: SourceFile) -> dict[str, Review]:
+    """Read the saved output of the official script (a field `..._gpt_check`), or our own JSONL."""
+    if is_own(file):
+        return own(questions, file)
+    return hallusion_checks(questions, file, KEYS, fields)
 
 
 def _scored(question: Question, verdict: str) -> Score:
@@ -115,15 +113,6 @@ def said_yes(response: str) -> bool | None:
         plain = plain.replace(mark, "" if dropped else " ")
     words = _FULL_STOP.sub("", plain, count=_FULL_STOPS).split()
     return ("yes" in words) if ("yes" in words) != ("no" in words) else None
-
-
-def _prompt() -> str:
-    text = resources.files(__package__).joinpath("hallusion_bench_judge.txt").read_text("utf-8")
-    _, _, prompt = text.partition("\n\n")  # its source stands before
-    return prompt.removesuffix("\n")
-
-
-PROMPT = _prompt()
 
 
 def load(files: Sequence[SourceFile]) -> HallusionBench:
