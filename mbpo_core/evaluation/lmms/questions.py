@@ -1,0 +1,163 @@
+"""Questions of our own tasks in the one form that their lmms-eval documents have.
+
+A document is flat and all text, because `datasets` wants one type per column: `question_id`,
+`image` (relative to the image root), `question`, and `details`, JSON with what the scorer needs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mbpo_core.evaluation import embedded
+from mbpo_core.evaluation.protocol import Item
+from mbpo_core.testbed.scenes import Flavour
+
+
+@dataclass(frozen=True)
+class Document:
+    """One question as lmms-eval gets it."""
+
+    question_id: str
+    image: str
+    question: str
+    details: str
+
+
+def document(question_id: str, image: str, question: str, details: dict[str, Any]) -> Document:
+    """Make a document; equal details give equal text."""
+    return Document(question_id, image, question, json.dumps(details, ensure_ascii=False))
+
+
+def write_documents(path: Path, documents: list[Document]) -> None:
+    """Write one JSON object a line.
+
+    Raises:
+        ValueError: none at all, or two with the same id.
+    """
+    ids = [found.question_id for found in documents]
+    if not ids or len(set(ids)) != len(ids):
+        raise ValueError(f"{path.name}: expected questions with different ids, got {len(ids)}")
+    lines = [json.dumps(asdict(found), ensure_ascii=False) for found in documents]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def embedded_documents(flavour: Flavour, n_scenes: int, images: Path) -> list[Document]:
+    """Write the pictures of test scenes and return one question of every kind for each.
+
+    The same questions, in the same order, as `mbpo_core.evaluation.embedded.items`.
+
+    Args:
+        flavour: `counter` (scenes break the prior) or `consistent`.
+        n_scenes: how many, at least 1.
+        images: folder for the PNGs, made if missing.
+
+    Raises:
+        ValueError: as `mbpo_core.testbed.world.scenes`.
+    """
+    images.mkdir(parents=True, exist_ok=True)
+    found = []
+    for item in embedded.items("test", flavour, n_scenes):
+        scene = item.question_id.rpartition("/")[2].removesuffix(f"-{item.kind}")
+        name = f"{flavour}-{scene}.png"
+        (images / name).write_bytes(item.image_png)
+        facts = asdict(item)
+        del facts["image_png"]
+        found.append(document(item.question_id, name, item.question, facts))
+    return found
+
+
+def embedded_item(details: str) -> Item:
+    """Return the question that a document of the embedded world was made of, without its picture.
+
+    Raises:
+        KeyError, TypeError: the details are of another task.
+    """
+    facts = json.loads(details)
+    facts["options"] = tuple((letter, text) for letter, text in facts["options"])
+    return Item(image_png=b"", **facts)
+
+
+def amber_documents(queries: Path, annotations: Path) -> list[Document]:
+    """Join AMBER's discriminative queries with their annotations, by id.
+
+    Args:
+        queries: `query_all.json` or `query_discriminative.json`, also gzipped; generative queries
+            are left out, as they are another task.
+        annotations: `annotations.json`.
+
+    Raises:
+        ValueError: a file of another form, or a query without annotation.
+    """
+    known = {row["id"]: row for row in _records(annotations, ("id", "type", "truth"))}
+    found = []
+    for query in _records(queries, ("id", "image", "query")):
+        truth = known.get(query["id"])
+        if truth is None:
+            raise ValueError(f"{queries}: no annotation for query {query['id']} in {annotations}")
+        if truth["type"] != "generative":
+            facts = {"id": query["id"], "type": truth["type"], "truth": truth["truth"]}
+            found.append(document(str(query["id"]), query["image"], query["query"], facts))
+    if not found:
+        raise ValueError(f"{queries} has no discriminative query")
+    return found
+
+
+def mmhal_documents(template: Path) -> list[Document]:
+    """Return the questions of MMHal-Bench in the order of its answer template.
+
+    The order is part of the benchmark: a question's type is its position modulo 8. Images are
+    expected under the last part of their address, as a download by address names them.
+
+    Raises:
+        ValueError: a file of another form.
+    """
+    fields = ("image_id", "image_src", "question", "gt_answer")
+    found = []
+    for number, row in enumerate(_records(template, fields)):
+        image = row["image_src"].rpartition("/")[2]
+        found.append(document(f"{number:03d}", image, row["question"], row))
+    return found
+
+
+def object_halbench_documents(questions: Path) -> list[Document]:
+    """Return the prompts of Object HalBench: JSON list or lines with image_id, image, question.
+
+    `image` is a file name (default: `<image_id>.jpg` with the 12 digits of COCO 2014). An id may
+    occur more than once, as the benchmark asks several wordings for each image.
+
+    Raises:
+        ValueError: a file of another form.
+    """
+    found = []
+    for number, row in enumerate(_records(questions, ("image_id", "question"))):
+        image = row.get("image") or f"COCO_val2014_{int(row['image_id']):012d}.jpg"
+        facts = {"image_id": row["image_id"], "question": row["question"]}
+        found.append(document(f"{number:05d}", image, row["question"], facts))
+    return found
+
+
+def _records(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(_rows(path)):
+        lacking = [name for name in fields if not isinstance(row, dict) or name not in row]
+        if lacking:
+            raise ValueError(f"{path}, record {number}: expected {', '.join(lacking)} in it")
+        yield row
+
+
+def _rows(path: Path) -> list[Any]:
+    """Read a JSON list or JSON lines, gzipped or not."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no question file: {path}")
+    data = path.read_bytes()
+    try:
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} is neither a JSON list nor JSON lines: {error}") from None
