@@ -1,4 +1,4 @@
-"""What another Python interpreter has: lmms-eval, decord, and which mbpo_core."""
+"""What another Python interpreter has: lmms-eval and what it needs, and which mbpo_core."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ found = importlib.util.find_spec("mbpo_core")
 print(json.dumps({
     "lmms_eval": version("lmms-eval") or version("lmms_eval"),
     "decord": importlib.util.find_spec("decord") is not None,
+    "filelock": version("filelock"),
     "mbpo_core": found.origin if found else None,
 }))
 """
@@ -38,6 +39,8 @@ class Interpreter:
     decord: bool
     """Whether `decord` is there, which both Qwen wrappers import and the package does not ask for.
     """
+    filelock: str | None
+    """Version of the package: lmms-eval 0.7.3 reaches into a module that filelock 4 has not."""
     mbpo_core: Path | None
     """Folder of the `mbpo_core` that it finds by itself."""
 
@@ -45,6 +48,8 @@ class Interpreter:
         """Say what to install, or None where all is there."""
         names = [] if self.lmms_eval else ["lmms-eval"]
         names += [] if self.decord else ["decord"]
+        old_enough = (self.filelock or "").partition(".")[0] in ("", *"0123")
+        names += [] if old_enough and self.lmms_eval else ["'filelock<4'"]
         return f"pip install {' '.join(names)}" if names else None
 
     def import_path(self) -> Path | None:
@@ -82,8 +87,7 @@ def inspect(python: str) -> Interpreter:
     try:
         found = json.loads(done.stdout)
         origin = found["mbpo_core"]
-        return Interpreter(
-            found["lmms_eval"], found["decord"], Path(origin).resolve().parent if origin else None
-        )
+        folder = Path(origin).resolve().parent if origin else None
+        return Interpreter(found["lmms_eval"], found["decord"], found["filelock"], folder)
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{python} gave an unexpected answer: {done.stdout[:200]!r}") from None

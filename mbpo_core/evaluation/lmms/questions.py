@@ -6,16 +6,19 @@ A document is flat and all text, because `datasets` wants one type per column: `
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mbpo_core.evaluation import embedded
 from mbpo_core.evaluation.protocol import Item
 from mbpo_core.testbed.scenes import Flavour
+
+_LONGEST_FILE_NAME: Final = 255
 
 
 @dataclass(frozen=True)
@@ -124,21 +127,38 @@ def mmhal_documents(template: Path) -> list[Document]:
     return found
 
 
-def object_halbench_documents(questions: Path) -> list[Document]:
+def object_halbench_documents(questions: Path, unpacked: Path) -> list[Document]:
     """Return the prompts of Object HalBench: JSON list or lines with image_id, image, question.
 
-    `image` is a file name (default: `<image_id>.jpg` with the 12 digits of COCO 2014). An id may
-    occur more than once, as the benchmark asks several wordings for each image.
+    `image` is a file name, or the picture itself in base64 as in the published
+    `obj_halbench_300_with_image.jsonl`. An id may occur more than once, as the benchmark asks
+    several wordings for each image.
+
+    Args:
+        questions: the file.
+        unpacked: folder for pictures that the file holds, made if there are any.
 
     Raises:
-        ValueError: a file of another form.
+        ValueError: a file of another form, or a picture that is no base64.
     """
     found = []
-    for number, row in enumerate(_records(questions, ("image_id", "question"))):
-        image = row.get("image") or f"COCO_val2014_{int(row['image_id']):012d}.jpg"
+    for number, row in enumerate(_records(questions, ("image_id", "image", "question"))):
+        image = row["image"]
+        if len(image) > _LONGEST_FILE_NAME:
+            image = str(_unpack(image, unpacked / f"{number:05d}", f"{questions}, {number}"))
         facts = {"image_id": row["image_id"], "question": row["question"]}
         found.append(document(f"{number:05d}", image, row["question"], facts))
     return found
+
+
+def _unpack(picture: str, path: Path, where: str) -> Path:
+    try:
+        data = base64.b64decode(picture, validate=True)
+    except ValueError as error:
+        raise ValueError(f"{where}: the image is neither a file name nor base64: {error}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path.absolute()
 
 
 def _records(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:

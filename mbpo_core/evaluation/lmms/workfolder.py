@@ -26,8 +26,8 @@ class Data:
 
     questions: Path
     """The benchmark's own question file."""
-    images: Path
-    """Folder that image names are relative to."""
+    images: Path | None = None
+    """Folder that image names are relative to; Object HalBench's file may hold the pictures."""
     annotations: Path | None = None
     """AMBER's annotations.json; default: beside the questions or one folder up."""
 
@@ -88,18 +88,23 @@ def _documents(
         return questions.embedded_documents(flavour, scenes, images), images
     if data is None:
         raise ValueError(f"{name} needs its question file and its image folder")
-    if not data.images.is_dir():
-        raise FileNotFoundError(f"no image folder: {data.images}")
-    if base == "amber_discriminative":
-        documents = questions.amber_documents(data.questions, _annotations(data))
+    if base == "object_halbench":
+        documents = questions.object_halbench_documents(data.questions, folder / f"{name}-images")
     elif base == "mmhal_bench":
         documents = questions.mmhal_documents(data.questions)
     else:
-        documents = questions.object_halbench_documents(data.questions)
-    lacking = [d.image for d in documents if not (data.images / d.image).is_file()]
-    if len(lacking) == len(documents):
-        raise ValueError(f"{data.images} has no image of {name}; expected {lacking[0]} and others")
-    return documents, data.images
+        documents = questions.amber_documents(data.questions, _annotations(data))
+    return documents, _image_root(name, documents, data.images)
+
+
+def _image_root(name: str, documents: list[questions.Document], images: Path | None) -> Path:
+    """Return the image folder, having seen that it is the right one."""
+    root = images or Path.cwd()
+    if not root.is_dir():
+        raise FileNotFoundError(f"no image folder: {root}")
+    if not any((root / found.image).is_file() for found in documents):
+        raise ValueError(f"{root} has no image of {name}; expected {documents[0].image} and others")
+    return root
 
 
 def _annotations(data: Data) -> Path:
