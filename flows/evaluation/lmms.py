@@ -147,7 +147,10 @@ def _prepare(
 def _run_or_say_why_not(line: Command, folder: Path, found: Interpreter) -> None:
     missing = found.missing()
     if missing is not None:
-        print(f"Not run: that interpreter lacks what lmms-eval needs. Install it with\n  {missing}")
+        print(
+            "Not run: that interpreter lacks lmms-eval or what it needs. In an environment of its "
+            f"own, to be given with --python:\n  {missing}"
+        )
         return
     before = set(results_files(folder / RESULTS))
     environment = os.environ | line.environment
