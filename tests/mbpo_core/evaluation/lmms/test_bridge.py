@@ -62,6 +62,18 @@ def test_figures_are_shares_and_an_unread_answer_is_neither_yes_nor_no(pairs):
     assert set(unread.values()) == {0.0}
 
 
+def test_constants_of_the_official_script_differ_between_groups():
+    """Existence has ten times the others' constant under F1; attribute adds up three counters."""
+    pairs = [("no", "no")] * 800 + [("no", "yes")] * 200  # precision 1, recall 0.8
+    f1 = {g: amber_figures(answers(pairs, g))["f1"] for g in ("existence", "relation", "all")}
+    small = {"existence": 0.001, "relation": 0.0001, "all": 0.0001}
+    assert f1 == {g: round(2 * 0.8 / (1.8 + small[g]) * 100, 1) / 100 for g in small}
+    assert f1["existence"] < f1["relation"]
+    for group, start in (("attribute", 0.003), ("attribute_state", 0.001)):
+        found = amber_figures(answers([("no", "no")], group))["accuracy"]
+        assert found == round(1 / (1 + start) * 100, 1) / 100
+
+
 def test_answers_are_read_by_the_verifier_and_filed_under_their_groups():
     facts = {"id": 7, "type": "discriminative-attribute-state", "truth": "no"}
     doc = {"details": json.dumps(facts)}

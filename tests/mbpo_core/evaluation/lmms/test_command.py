@@ -31,6 +31,7 @@ def test_a_gpu_gets_the_plain_command_with_the_checkpoints_own_limits(tmp_path, 
     assert given["--batch_size"] == "1" and given["--log_samples"] is True
     assert given["--output_path"] == str(tmp_path / "out") and given["--device"] == "cuda"
     assert not {"--limit", "--include_path"} & set(given)
+    assert given["--timezone"] == "UTC"  # else dates in the results are Singapore's
     assert model_args(made) == {
         "pretrained": str(folder), "device_map": "cuda",
         "min_pixels": str(MIN_PIXELS), "max_pixels": str(MAX_PIXELS),

@@ -15,6 +15,7 @@ from mbpo_core.evaluation.lmms.interpreter import PACKAGE, Interpreter, inspect
 
 DESCRIBES = """
 import torch
+from torchvision import early
 for operator in ("nms", "qnms"):
     torch.library.register_fake(f"torchvision::{operator}")(lambda dets, scores, iou: dets)
 from torchvision.after import whole
@@ -49,9 +50,11 @@ def python(code, folder):
 def test_operators_are_declared_where_torchvision_fails_for_want_of_them(tmp_path):
     folder = packages(tmp_path, torchvision=DESCRIBES)
     (folder / "torchvision" / "after.py").write_text("whole = 'whole'")
+    (folder / "torchvision" / "early.py").write_text("print('early')")
     assert "torchvision::nms does not exist" in python("import torchvision", folder).stderr
     done = python(CHECKS + "torch.ops.torchvision.nms(torch.ones(1), torch.ones(1), 0.5)\n", folder)
-    assert done.stdout.split() == ["True", "whole"]
+    # Nothing of the failed attempt is kept: what it had imported is imported anew.
+    assert done.stdout.split() == ["early", "early", "True", "whole"]
     # Declared is not implemented: a call is an error, never a wrong number.
     assert done.returncode != 0 and "NotImplementedError" in done.stderr, done.stderr
 
@@ -66,6 +69,20 @@ def test_a_torchvision_that_works_is_left_alone(tmp_path):
 def test_other_failures_of_torchvision_are_not_hidden(tmp_path, failure):
     done = python(CHECKS, packages(tmp_path, torchvision=f"raise {failure}"))
     assert done.returncode != 0 and failure.split("'")[1] in done.stderr.splitlines()[-1]
+
+
+def test_operators_are_not_declared_for_another_failure(tmp_path):
+    """A second attempt would succeed here, and must not be made."""
+    once = tmp_path / "once"
+    failing = f"""
+import pathlib
+whole = "whole"
+if not pathlib.Path({str(once)!r}).exists():
+    pathlib.Path({str(once)!r}).touch()
+    raise RuntimeError("disk full")
+"""
+    done = python(CHECKS, packages(tmp_path, torchvision=failing))
+    assert done.returncode != 0 and "disk full" in done.stderr and once.exists()
 
 
 def test_lmms_eval_runs_as_if_it_had_been_started_itself(tmp_path):

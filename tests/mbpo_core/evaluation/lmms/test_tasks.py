@@ -138,6 +138,15 @@ def test_a_generated_yaml_includes_the_packaged_one_and_says_where_things_are(tm
         doc_to_visual(docs[0] | {"image": "b.png"}, kwargs)
 
 
+def test_images_may_be_missing_as_long_as_the_folder_is_the_right_one(tmp_path):
+    """With --limit only the first ones are needed; lmms-eval stops at one that is not there."""
+    data = amber_files(tmp_path)
+    asked = json.loads(data.questions.read_text())
+    data.questions.write_text(json.dumps([row | {"image": f"{row['id']}.png"} for row in asked]))
+    (tmp_path / "a.png").rename(tmp_path / "2.png")
+    assert prepare("amber_discriminative", tmp_path / "work", data=data).is_file()
+
+
 def test_every_figure_of_amber_is_in_its_yaml(tmp_path):
     prepare("amber_discriminative", tmp_path / "work", data=amber_files(tmp_path))
     module, config = utils("amber_discriminative"), packaged("amber_discriminative")
