@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.stages import in_this_process, runtime
+from benchmarks.stages import runtime
 from benchmarks.timing import Taken, taken
 from mbpo_core.config import Recipe
 from storage.identity import Identity
@@ -17,6 +17,7 @@ from storage.runs import start_run
 from storage.store import ArtifactStore
 from storage.tables import TableSpec, as_table, schema_text
 from tasks.ingest import SAMPLES
+from tasks.inline import inline
 from tasks.materialise import materialise
 from tasks.pool import WorkerPool
 from tasks.score import SCORES
@@ -72,7 +73,7 @@ def time_select(root: Path, recipe: Recipe, rows: int, rounds: int) -> tuple[lis
         with WorkerPool(how) as pool, taken() as seconds:
             made = materialise(
                 stage, recipe, how, inputs, pool, run_id,
-                refresh=True, run_shards=in_this_process,
+                refresh=True, run_shards=inline(),
             )  # fmt: skip
         found.append(seconds)
     chosen = store.table(made.ref, "selection", ["chosen"])["chosen"].to_numpy().sum()

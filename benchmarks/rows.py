@@ -61,18 +61,18 @@ def made_rows(
 
 def embedded_rows(policy: QwenVL, *, images: int, turns: int) -> list[PromptedResponse]:
     """The embedded world's questions, the first `turns` kinds about each scene."""
-    items = embedded.items("dev", "counter", images)
+    items = embedded.load("dev", "counter", images).questions
     kinds = len(items) // images
     if turns > kinds:
         raise ValueError(f"a scene has {kinds} questions, {turns} were asked for")
     rows = []
     for scene in range(images):
         own = items[scene * kinds : (scene + 1) * kinds][:turns]
-        image = decode_png(own[0].image_png)
+        image = decode_png(own[0].image)
         rows += [
             PromptedResponse(
                 item.question_id,
-                policy.prompt_ids(item.question, *image.shape[1:]),
+                policy.prompt_ids(item.prompt, *image.shape[1:]),
                 policy.response_ids(item.answer),
                 image,
             )

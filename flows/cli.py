@@ -5,40 +5,41 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flows.console import (
+    ROOT,
+    Devices,
+    Limit,
+    Refresh,
+    Root,
+    Workers,
+    errors_in_words,
+    out,
+    run_stages,
+    runtime_of,
+)
+from flows.evaluation.app import evaluation
 from flows.summary import results_table
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
 from storage.catalog import query as catalog_query
-from storage.errors import StoreError
 from storage.store import ArtifactStore
 from tasks.gallery import draw_gallery
-from tasks.materialise import Materialised
-from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
+from tasks.pipeline import Choice
 from tasks.plan import Planned, plan
-from tasks.pool import ShardFailedError, WorkerDiedError, WorkerPool
-from tasks.runtime import Runtime
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Modality-Balancing Preference Optimization as a cached pipeline.",
 )  # fmt: skip
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+app.add_typer(evaluation, name="eval")
 
 Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="A pilot: so many records and questions.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the recipe, as mine.steps=5.")
 ]
@@ -48,37 +49,9 @@ SourceFile = Annotated[
 ImageRoot = Annotated[
     str | None, typer.Option("--image-root", help="Folder that image names are relative to.")
 ]
-Root = Annotated[Path, typer.Option(help="Folder of the artifacts.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes on the CPU.")]
-Devices = Annotated[
-    str, typer.Option(help="Comma-separated devices, as cuda:0,cuda:1; auto = all there are.")
-]
 Launcher = Annotated[
     str, typer.Option(help="Command before the training module, to run it on several devices.")
 ]
-ROOT = Path(".mbpo")
-
-
-@contextmanager
-def _errors_in_words() -> Iterator[None]:
-    """Print what the user can mend as one message and leave with status 1 (2 for wrong usage)."""
-    try:
-        yield
-    except ValidationError as error:
-        for problem in error.errors():
-            # What concerns the whole recipe has no place in it.
-            where = f"{'.'.join(map(str, problem['loc']))}: " if problem["loc"] else ""
-            said = problem["msg"].removeprefix("Value error, ")
-            err.print(f"{where}{said}", style="red", markup=False)
-        raise typer.Exit(2) from None
-    except ValueError as error:
-        err.print(str(error), style="red")
-        raise typer.Exit(2) from None
-    except (
-        StoreError, MissingUpstreamError, ShardFailedError, WorkerDiedError, FileNotFoundError
-    ) as error:  # fmt: skip
-        err.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
 
 
 def _recipe(
@@ -93,57 +66,21 @@ def _recipe(
     return configured(name, overrides, limit)
 
 
-def _runtime(
-    root: Path, workers: int | None = None, devices: str = "auto", launcher: str = ""
-) -> Runtime:
-    return Runtime(
-        root=root,
-        workers=workers,
-        devices=tuple(devices.split(",")),
-        train_launcher=tuple(shlex.split(launcher)),
-    )
-
-
-def _run(recipe: Recipe, runtime: Runtime, choice: Choice) -> None:
-    """Run stages with a progress bar each, then print what they made."""
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-    with Progress(*columns, console=err) as bars, WorkerPool(runtime) as pool:
-        tasks = {stage: bars.add_task(stage, total=None, note="", start=False)
-                 for stage in choice.stages()}  # fmt: skip
-
-        def progress(stage: str, done: int, planned: int) -> None:
-            bars.start_task(tasks[stage])
-            bars.update(tasks[stage], completed=done, total=planned)
-
-        def finished(stage: str, made: Materialised) -> None:
-            bars.update(tasks[stage], total=1, completed=1) if made.hit else None
-            bars.update(tasks[stage], note=f"{'hit' if made.hit else 'made'} {made.ref.short}")
-
-        def note(text: str) -> None:
-            running = [stage for stage in choice.stages() if not bars.tasks[tasks[stage]].finished]
-            bars.update(tasks[running[0]], note=text)
-
-        run_pipeline(recipe, runtime, choice, pool, progress=progress, note=note, finished=finished)
-    print(results_table(runtime.root))
-
-
 @app.command()
 def run(
     recipe: Name = "mbpo", limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None,
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
-    refresh: Annotated[
-        list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
-    ] = None,
+    refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
     launcher: Launcher = "",
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
-    with _errors_in_words():
+    with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        _run(what, _runtime(root, workers, devices, launcher), choice)
+        run_stages(what, runtime_of(root, workers, devices, launcher), choice)
+    print(results_table(root))
 
 
 @app.command()
@@ -157,10 +94,11 @@ def stage(
     launcher: Launcher = "",
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
-    with _errors_in_words():
+    with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        _run(what, _runtime(root, workers, devices, launcher), choice)
+        run_stages(what, runtime_of(root, workers, devices, launcher), choice)
+    print(results_table(root))
 
 
 @app.command(name="plan")
@@ -169,10 +107,10 @@ def show_plan(
     source: SourceFile = None, image_root: ImageRoot = None, root: Root = ROOT,
 ) -> None:  # fmt: skip
     """Tell what a run would do with each stage, and why, before any GPU is used."""
-    with _errors_in_words():
+    with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         table = Table("stage", "state", "rows", "time", "MB", "why", title=what.name)
-        for step in plan(what, _runtime(root)):
+        for step in plan(what, runtime_of(root)):
             table.add_row(step.stage, step.state, *_amounts(step), "\n".join(step.why[:6]))
         out.print(table)
         out.print("time: on one worker, as measured on the latest version with the same models; "
@@ -201,7 +139,7 @@ def sql(
     """Query the artifacts with DuckDB; `mbpo ls` names the tables."""
     import duckdb
 
-    with _errors_in_words():
+    with errors_in_words():
         try:
             found = catalog_query(root, query)
             names = [column[0] for column in found.description or ()]
@@ -245,7 +183,7 @@ def show(
     root: Root = ROOT,
 ) -> None:
     """Show one artifact: where it comes from, its parts, and its first rows."""
-    with _errors_in_words():
+    with errors_in_words():
         store = ArtifactStore(root)
         found = store.resolve(ref)
         manifest = store.manifest(found)
@@ -268,7 +206,7 @@ def gallery(
     root: Root = ROOT,
 ) -> None:
     """Draw mined images to look at: clean, negative, difference x8, and the responses."""
-    with _errors_in_words():
+    with errors_in_words():
         sheet, mined = draw_gallery(ArtifactStore(root), ref, rows)
         path = file or root / "gallery" / f"{mined.short.replace('/', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

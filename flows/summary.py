@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from storage.catalog import query
+from mbpo_core.evaluation.metrics import FAILURES
 from storage.runs import read_runs
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
@@ -35,41 +37,53 @@ def results_table(root: Path, width: int = 110) -> str:
         )
     console.print(made)
     if "evaluate" in run.stages:
-        console.print(_metrics(root))
+        rows = store.table(run.stages["evaluate"], "metrics").to_pylist()
+        console.print(metrics_table(sorted(rows, key=_by_name)))
     console.print(f"artifacts: {root.absolute()}")
     console.print(f"query them: mbpo sql 'select * from metrics'   or open {root}/catalog.duckdb")
     return console.export_text()
 
 
-def _metrics(root: Path) -> Table:
-    rows = query(
-        root,
-        """
-        select benchmark, kind, metric,
-               any_value(value) filter (model = 'base') as base,
-               any_value(low) filter (model = 'base') as base_low,
-               any_value(high) filter (model = 'base') as base_high,
-               any_value(value) filter (model = 'trained') as trained,
-               any_value(low) filter (model = 'trained') as trained_low,
-               any_value(high) filter (model = 'trained') as trained_high,
-               any_value(n) as n
-        from metrics where kind != 'all' or metric = 'iig_mean'
-        group by all order by benchmark, metric, kind
-        """,
-    ).fetchall()
-    table = Table("benchmark", "metric", "questions", "n", "base", "trained",
+def _by_name(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["benchmark"], row["metric"], row["kind"], row["model"]
+
+
+def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -> Table:
+    """Return metrics of one or several models side by side, with their intervals.
+
+    Of our own benchmarks every kind of question is shown, of the published ones the figures over
+    all questions, unless `every_kind`. What could not be scored is shown where there is any.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    pooled = {(row["benchmark"], row["metric"]) for row in rows if row["kind"] == "all"}
+    for row in rows:
+        if every_kind or _is_shown(row, pooled):
+            place = (row["benchmark"], row["metric"], row["kind"])
+            cells.setdefault(place, {})[row["model"]] = row
+    table = Table("benchmark", "metric", "questions", "n", *models,
                   title="metrics, with 95 % intervals")  # fmt: skip
-    for benchmark, kind, metric, b, b_low, b_high, t, t_low, t_high, n in rows:
-        table.add_row(
-            benchmark, metric, kind, str(n), _figure(b, b_low, b_high), _figure(t, t_low, t_high)
-        )  # fmt: skip
+    for place, by_model in cells.items():
+        if place[1] in FAILURES and not any(row["value"] for row in by_model.values()):
+            continue
+        n = next(iter(by_model.values()))["n"]
+        table.add_row(*place, str(n), *[_figure(by_model.get(model)) for model in models])
     return table
 
 
-def _figure(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
+def _is_shown(row: dict[str, Any], pooled: set[tuple[str, str]]) -> bool:
+    if row["benchmark"].startswith("embedded/"):
+        return row["kind"] != "all" or row["metric"] in ("iig_mean", *FAILURES)
+    if row["kind"] == "all" or row["benchmark"] == "held_out":
+        return True
+    return (row["benchmark"], row["metric"]) not in pooled
+
+
+def _figure(row: dict[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
         return "-"
-    return f"{value:.3f}" + ("" if low is None else f"  {low:.3f}..{high:.3f}")
+    interval = "" if row["low"] is None else f"  {row['low']:.3f}..{row['high']:.3f}"
+    return f"{row['value']:.3f}{interval}"
 
 
 class _Nowhere:

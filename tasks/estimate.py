@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from mbpo_core.config import (
+    EmbeddedBenchmark,
     EmbeddedSource,
     HeldOutBenchmark,
     Model,
@@ -20,11 +21,15 @@ from mbpo_core.config import (
     PretrainedModel,
     Recipe,
 )
+from mbpo_core.evaluation.protocol import BenchmarkError
 from mbpo_core.testbed.questions import QUESTION_KINDS
 from mbpo_core.testbed.scenes import IMAGE_SIZE
 from storage.manifest import Manifest
 from storage.store import ArtifactStore
+from tasks.answer import names_of
+from tasks.benchmarks import published
 from tasks.runtime import Runtime
+from tasks.sources import SourceError
 from tasks.stage import Stage
 
 PIXELS_PER_TOKEN = 28 * 28
@@ -95,8 +100,8 @@ def _forwards(stage: str, recipe: Recipe) -> tuple[float, PretrainedModel | None
     if stage == "train":  # of each candidate: reference, forward, backward to the weights
         candidates = len(recipe.train.objective.roles)
         return candidates * (1 + 1 + 2) * recipe.train.groups_per_step, policy
-    if stage == "evaluate":
-        return 3, policy  # the prompt, then image and blank
+    if stage == "answer":
+        return 3, policy  # the prompt, then image and blank of the gold answer
     return 0, None
 
 
@@ -138,11 +143,26 @@ def expected_rows(stage: str, recipe: Recipe, rows: dict[str, int | None]) -> in
         return None if chosen is None else chosen * sources
     if stage == "train":
         return None if chosen is None else _steps(recipe, chosen * max(1, sources))
-    if stage == "evaluate":
-        return len(recipe.evaluate.models) * sum(
-            benchmark.closed + benchmark.open
-            if isinstance(benchmark, HeldOutBenchmark)
-            else benchmark.scenes * len(QUESTION_KINDS)
-            for benchmark in recipe.evaluate.benchmarks
-        )
+    if stage == "ask":
+        return _questions(recipe)
+    if stage in ("answer", "evaluate"):
+        asked = rows.get("ask")
+        return None if asked is None else asked * len(names_of(recipe))
     return ingested
+
+
+def _questions(recipe: Recipe) -> int | None:
+    """Return how many questions the benchmarks ask at most; None if their files cannot be read."""
+    total = 0
+    for benchmark in recipe.evaluate.benchmarks:
+        if isinstance(benchmark, HeldOutBenchmark):
+            count = benchmark.closed + benchmark.open
+        elif isinstance(benchmark, EmbeddedBenchmark):
+            count = benchmark.scenes * len(QUESTION_KINDS)
+        else:
+            try:
+                count = len(published(benchmark).questions)
+            except (SourceError, BenchmarkError):
+                return None  # `why` says so
+        total += min(count, recipe.evaluate.limit or count)
+    return total

@@ -1,28 +1,32 @@
-"""evaluate -> metrics: the base and the trained model on the recipe's benchmarks."""
+"""evaluate -> metrics: answers scored as the official scripts do, and the figures of all models."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mbpo_core.config import EmbeddedBenchmark, Model, Recipe
-from mbpo_core.evaluation import embedded, held_out
-from mbpo_core.evaluation.protocol import Answer, Item, Score, Scorer, metrics
-from mbpo_core.information_gain import information_gain
-from mbpo_core.models.preprocessing import to_units
-from mbpo_core.models.protocol import PromptedResponse
-from mbpo_core.models.qwen_vl import QwenVL
-from storage.refs import ArtifactRef
-from storage.store import ArtifactStore, Coverage
+from mbpo_core.config import Benchmark as BenchmarkConfig
+from mbpo_core.config import EmbeddedBenchmark, HeldOutBenchmark, PublishedBenchmark, Recipe
+from mbpo_core.config.evaluation import JUDGED
+from mbpo_core.config.judge import EndpointJudge, StoredReviews
+from mbpo_core.evaluation.embedded import Embedded
+from mbpo_core.evaluation.held_out import HeldOut
+from mbpo_core.evaluation.judge import unjudged
+from mbpo_core.evaluation.metrics import metrics
+from mbpo_core.evaluation.protocol import Answer, Benchmark, JudgedBenchmark, Question, Score
+from storage.store import Coverage
 from storage.tables import TableSpec
-from tasks.clock import around_the_model
-from tasks.models import open_policy
-from tasks.packs import run_packs
-from tasks.queries import prompted
-from tasks.rows import chunk, fetch, pixels, read
+from tasks.ask import QUESTIONS, asked_id, question_of
+from tasks.benchmark_files import fingerprint_files
+from tasks.benchmarks import blocks_of, published
+from tasks.reviews import REVIEWS, Judged, Verdict, asked_reviews, stored_reviews
+from tasks.rows import chunk, read
+from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage, slices
 
 METRICS = TableSpec(
@@ -38,6 +42,9 @@ METRICS = TableSpec(
             ("low", pa.float64()),
             ("high", pa.float64()),
             ("method", pa.string()),
+            ("better", pa.int8()),
+            ("judge", pa.string()),
+            ("judged_at", pa.string()),
         ]
     ),
 )
@@ -49,204 +56,189 @@ PREDICTIONS = TableSpec(
             ("model", pa.string()),
             ("benchmark", pa.string()),
             ("kind", pa.string()),
+            ("unit", pa.string()),
             ("question_id", pa.string()),
             ("question", pa.string()),
             ("answer", pa.string()),
             ("response", pa.string()),
             ("finished", pa.bool_()),
             ("correct", pa.bool_()),
+            ("points", pa.float64()),
             ("extracted", pa.string()),
             ("rule", pa.string()),
             ("said_yes", pa.bool_()),
             ("mentions", pa.int32()),
             ("hallucinated", pa.int32()),
             ("iig_mean", pa.float64()),
+            ("facts", pa.string()),
             ("reason", pa.string()),
         ]
     ),
 )
+_ANSWERS = ("asked_id", "model", "response", "finished", "iig_mean", "reason")
+Row = dict[str, Any]
 
 
 class Evaluate(Stage):
-    """Greedy answers and their scores; metrics with n and a confidence interval."""
+    """Scores of all answers; metrics with n and a confidence interval."""
 
     name = "evaluate"
-    inputs = ("ingest", "pair", "train")
+    inputs = ("ask", "answer")
     seeded = False
-    tables = (METRICS, PREDICTIONS)
+    tables = (METRICS, PREDICTIONS, REVIEWS)
+    libraries = ("numpy", "pyarrow")
     finishing = True
     counted = "predictions"
 
-    def models(self, recipe: Recipe) -> dict[str, Model]:
-        """Return the base model; the trained one is an input."""
-        return {"policy": recipe.policy}
+    def config(self, recipe: Recipe) -> dict[str, Any]:
+        """Return how it is scored; which questions there are, the answers say."""
+        evaluate = recipe.evaluate
+        kinds = sorted({each.kind for each in evaluate.benchmarks})
+        judge = evaluate.judge
+        how = None if judge is None else judge.model_dump(mode="json", include={"kind", "model"})
+        return {"benchmarks": kinds, "bootstrap": evaluate.bootstrap, "seed": evaluate.seed,
+                "shard_rows": evaluate.shard_rows, "judge": how}  # fmt: skip
+
+    def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
+        """Return the content of the files of published benchmarks: truths and synonyms."""
+        judge = recipe.evaluate.judge
+        reviews = fingerprint_files([judge.path]) if isinstance(judge, StoredReviews) else None
+        return {
+            each.kind: fingerprint_files(each.questions)
+            for each in recipe.evaluate.benchmarks
+            if isinstance(each, PublishedBenchmark)
+        } | ({} if reviews is None else {"reviews": reviews})
 
     def shards(self, job: Job) -> int:
-        """Return the shards of each model, one after the other."""
-        return len(job.recipe.evaluate.models) * _shards_per_model(job)
+        """Return one shard for every `shard_rows` answers."""
+        return len(slices(len(_answers(job)), job.recipe.evaluate.shard_rows))
 
     def run(self, job: Job, shard: int) -> ShardRows:
-        """Answer one run of questions with one model."""
-        which, part = divmod(shard, _shards_per_model(job))
-        config = job.recipe.evaluate
-        model = config.models[which]
-        rows = chunk(items(job), config.shard_rows, part)
-        folder = None
-        if model == "trained":
-            folder = job.store.files(job.inputs["train"]) / "model"
-        policy = open_policy(job.recipe.policy, job.device, folder)
-        questions = {item.question_id: item for item in rows}
-        found = [_prompted(policy, item) for item in rows]
-        fits = [row for row in found if not isinstance(row, str)]
-        answered, splits = run_packs(
-            fits,
-            [len(row.prompt) + config.max_new_tokens for row in fits],
-            config.batch_tokens,
-            lambda pack: _answer(policy, pack, questions, model, config.max_new_tokens),
-            lambda row: _row(questions[row.sample_id], model) | {"reason": "out_of_memory"},
-        )
-        refused = [
-            _row(item, model) | {"reason": why}
-            for item, why in zip(rows, found, strict=True)
-            if isinstance(why, str)
-        ]
-        by_id = {row["question_id"]: row for row in answered + refused}
-        answers = [by_id[item.question_id] for item in rows]
-        return ShardRows({"predictions": answers}, facts={"packs_split": splits})
+        """Score one run of answers."""
+        benchmarks = {each.name: _scorer(each) for each in job.recipe.evaluate.benchmarks}
+        questions = _questions(job)
+        answers = chunk(_answers(job), job.recipe.evaluate.shard_rows, shard)
+        verdicts, reviews = _verdicts(job, shard, benchmarks, questions, answers)
+        rows = []
+        for answer in answers:
+            question = questions[answer["asked_id"]]
+            verdict = verdicts.get((answer["model"], answer["asked_id"]), Verdict())
+            score = _score(benchmarks[question.benchmark], question, answer, verdict)
+            rows.append(_row(question, answer, score))
+        return ShardRows({"predictions": rows, "reviews": reviews})
 
     def finish(self, job: Job) -> ShardRows:
         """Sum up the predictions of all shards."""
-        questions = {item.question_id: item for item in items(job)}
-        answers = []
+        found: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+        judges: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for shard in job.store.staged_shards(self.name, job.key):
             for row in pq.read_table(shard.table("predictions")).to_pylist():
+                found[row["model"], row["benchmark"]].append(answer_of(row))
+            for row in pq.read_table(shard.table("reviews")).to_pylist():
                 if row["reason"] is None:
-                    fields = {name: row[name] for name in Score.__dataclass_fields__}
-                    item = questions[row["question_id"]]
-                    answers.append(
-                        Answer(
-                            row["model"], item, row["response"], Score(**fields), row["iig_mean"]
-                        )
-                    )
+                    judged = (row["reviewed_by"], row["asked_at"])
+                    judges[row["model"], row["benchmark"]].append(judged)
         config = job.recipe.evaluate
         rows = [
-            {"model": m.model, "benchmark": m.benchmark, "kind": m.kind, "metric": m.metric}
-            | vars(m.estimate)
-            for m in metrics(answers, draws=config.bootstrap, seed=config.seed)
-        ]
+            {"model": m.model, "benchmark": m.benchmark, "kind": m.kind, "metric": m.metric,
+             "better": m.better} | vars(m.estimate) | _judged_by(judges[model, benchmark])
+            for (model, benchmark), answers in sorted(found.items())
+            for m in metrics(
+                answers, blocks_of(benchmark), draws=config.bootstrap, seed=config.seed)
+        ]  # fmt: skip
         return ShardRows({"metrics": rows})
 
     def coverage(self, job: Job) -> list[Coverage]:
-        """Every question has one answer of each model."""
-        ids = [f"{model}:{item.question_id}" for model in job.recipe.evaluate.models
-               for item in items(job)]  # fmt: skip
+        """Every answer has one row, scored or with a reason."""
+        ids = [f"{row['model']}:{row['asked_id']}" for row in _answers(job)]
         return [Coverage("predictions", "prediction_id", ids, unique=True)]
 
 
-def items(job: Job) -> tuple[Item, ...]:
-    """Return the questions of all benchmarks."""
-    inputs = tuple(sorted(job.inputs.items()))
-    return _items(job.recipe, job.store.root, inputs)
-
-
-@lru_cache(maxsize=2)
-@around_the_model()
-def _items(
-    recipe: Recipe, root: Any, inputs: tuple[tuple[str, ArtifactRef], ...]
-) -> tuple[Item, ...]:
-    found: list[Item] = []
-    for benchmark in recipe.evaluate.benchmarks:
-        if isinstance(benchmark, EmbeddedBenchmark):
-            new = embedded.items(
-                benchmark.part, benchmark.split, benchmark.scenes, blank=benchmark.blank
-            )
-        else:
-            streams = {"offline": recipe.train.offline_epochs, "online": recipe.train.online_epochs}
-            trained = {stream for stream, epochs in streams.items() if epochs}
-            unused = _unused(
-                ArtifactStore(root), dict(inputs), trained, benchmark.closed, benchmark.open
-            )
-            new = held_out.items(unused)
-        found += new[: recipe.evaluate.limit]
-    return tuple(found)
-
-
-def _unused(
-    store: ArtifactStore,
-    inputs: dict[str, ArtifactRef],
-    trained: set[str],
-    closed: int,
-    opened: int,
-) -> list[dict[str, Any]]:
-    """Return samples that no trained group has: first closed-ended and first open-ended ones."""
-    groups = read(store, inputs["pair"], "groups", ["sample_id", "stream", "reason"])
-    used = {
-        row["sample_id"] for row in groups if row["reason"] is None and row["stream"] in trained
-    }
-    samples = read(store, inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"])
-    free = [s for s in samples if s["reason"] is None and s["sample_id"] not in used]
-    free.sort(key=lambda row: row["sample_id"])
-    chosen = [s for s in free if s["closed_kind"]][:closed]
-    chosen += [s for s in free if not s["closed_kind"]][:opened]
-    columns = ["sample_id", "image", "question", "response", "closed_kind", "closed_answer",
-               "options"]  # fmt: skip
-    ids = [s["sample_id"] for s in chosen]
-    found = fetch(store, inputs["ingest"], "samples", ids, columns)
-    return [found[i] for i in ids]
-
-
-def _shards_per_model(job: Job) -> int:
-    return len(slices(len(items(job)), job.recipe.evaluate.shard_rows))
-
-
-def _scorer(item: Item) -> Scorer:
-    return embedded.score if item.benchmark.startswith("embedded/") else held_out.score
-
-
-def _prompted(policy: QwenVL, item: Item) -> PromptedResponse | str:
-    """Return the gold answer as the policy reads it, or why it cannot."""
-    png = {"bytes": item.image_png}
-    height, width = pixels(png).shape[1:]
-    sample = {"sample_id": item.question_id, "image": png, "height": height, "width": width,
-              "question": item.question, "response": item.answer}  # fmt: skip
-    return prompted(policy, sample, None)
-
-
-def _row(item: Item, model: str) -> dict[str, Any]:
-    return {
-        "prediction_id": f"{model}:{item.question_id}",
-        "model": model,
-        "benchmark": item.benchmark,
-        "kind": item.kind,
-        "question_id": item.question_id,
-        "question": item.question,
-        "answer": item.answer,
-    }
-
-
-def _answer(
-    policy: QwenVL,
-    pack: list[PromptedResponse],
-    questions: dict[str, Item],
-    model: str,
-    max_new_tokens: int,
-) -> list[dict[str, Any]]:
-    sampled = policy.sample(
-        [row.prompt for row in pack],
-        to_units([row.image for row in pack], policy.device),
-        [0] * len(pack),  # greedy: nothing is drawn
-        temperature=0.0,
-        top_p=1.0,
-        max_new_tokens=max_new_tokens,
+def answer_of(row: Row) -> Answer:
+    """Return a stored prediction as the figures read it."""
+    score = {name: row[name] for name in Score.__dataclass_fields__ if name != "facts"}
+    return Answer(
+        **{name: row[name] for name in ("model", "benchmark", "question_id", "kind", "unit")},
+        response=row["response"] or "",
+        score=Score(**score, facts=json.loads(row["facts"])),
+        iig_mean=row["iig_mean"],
     )
-    rows = []
-    gains = information_gain(policy, pack)
-    for row, answer, gain in zip(pack, sampled, gains, strict=True):
-        item, text = questions[row.sample_id], policy.decode(answer.ids)
-        score = _scorer(item)(item, text)
-        rows.append(
-            _row(item, model)
-            | {"response": text, "finished": answer.finished, "iig_mean": gain.iig_mean}
-            | vars(score)
-        )
-    return rows
+
+
+def _answers(job: Job) -> list[Row]:
+    return read(job.store, job.inputs["answer"], "answers", _ANSWERS)
+
+
+def _questions(job: Job) -> dict[str, Question]:
+    rows = read(job.store, job.inputs["ask"], "questions", QUESTIONS.schema.names)
+    return {row["asked_id"]: question_of(row) for row in rows}
+
+
+def _scorer(config: BenchmarkConfig) -> Benchmark:
+    """Return what scores answers; our own benchmarks need no more than the stored question."""
+    if isinstance(config, EmbeddedBenchmark):
+        return Embedded(())
+    return HeldOut(()) if isinstance(config, HeldOutBenchmark) else published(config)
+
+
+def _verdicts(
+    job: Job, shard: int, benchmarks: dict[str, Benchmark], questions: dict[str, Question],
+    answers: Sequence[Row],
+) -> tuple[dict[tuple[str, str], Verdict], list[Row]]:  # fmt: skip
+    """Return what the judge says, by model and question, and the rows that tell of it."""
+    judge = job.recipe.evaluate.judge
+    found: dict[tuple[str, str], Verdict] = {}
+    rows: list[Row] = []
+    for name in (each.name for each in job.recipe.evaluate.benchmarks if each.kind in JUDGED):
+        judged = [
+            Judged(a["model"], name, questions[a["asked_id"]], a["response"])
+            for a in answers
+            if a["reason"] is None and questions[a["asked_id"]].benchmark == name
+        ]
+        if isinstance(judge, StoredReviews):
+            verdicts, told = stored_reviews(judge, name, benchmarks[name].questions, judged)
+        else:
+            assert isinstance(judge, EndpointJudge), "the recipe was checked"
+            journal = job.store.work(Evaluate.name, job.key) / f"reviews-{shard:05d}.jsonl"
+            verdicts, told = asked_reviews(
+                judge, cast(JudgedBenchmark, benchmarks[name]), judged, job.store, journal
+            )
+        rows += told
+        for each, verdict in zip(judged, verdicts, strict=True):
+            found[each.model, asked_id(each.question)] = verdict
+    return found, rows
+
+
+def _judged_by(reviews: list[tuple[str, str]]) -> Row:
+    """Return which models judged, and when the last of them did; stored output may not say."""
+    models = sorted({model for model, _ in reviews if model})
+    moments = sorted(moment for _, moment in reviews if moment)
+    return {
+        "judge": ", ".join(models) or None if reviews else None,
+        "judged_at": moments[-1] if moments else None,
+    }
+
+
+def _score(benchmark: Benchmark, question: Question, answer: Row, verdict: Verdict) -> Score:
+    if answer["reason"] is not None:
+        return Score(reason=answer["reason"])
+    if verdict.reason is not None:
+        return unjudged(verdict.reason)
+    return benchmark.score(question, answer["response"], verdict.review)
+
+
+def _row(question: Question, answer: Row, score: Score) -> Row:
+    facts = json.dumps(dict(score.facts), ensure_ascii=False, sort_keys=True)
+    return {
+        "prediction_id": f"{answer['model']}:{answer['asked_id']}",
+        "model": answer["model"],
+        "benchmark": question.benchmark,
+        "kind": question.kind,
+        "unit": question.unit,
+        "question_id": question.question_id,
+        "question": question.text,
+        "answer": question.answer,
+        **{name: answer[name] for name in ("response", "finished", "iig_mean")},
+        **vars(score),
+        "facts": facts,
+    }

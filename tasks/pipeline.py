@@ -73,9 +73,9 @@ def run_pipeline(
     status = "failed"
     catalogue = CatalogueKeeper(store)
     try:
-        for name in _needed(choice.stages()):
+        for name in _needed(choice.stages(), recipe):
             stage = STAGES[name]
-            inputs = {upstream: refs[upstream] for upstream in stage.inputs}
+            inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
             if name in choice.stages():
                 made[name] = materialise(
                     stage, recipe, runtime, inputs, pool, run_id,
@@ -95,12 +95,12 @@ def run_pipeline(
     return made
 
 
-def _needed(stages: Sequence[str]) -> list[str]:
+def _needed(stages: Sequence[str], recipe: Recipe) -> list[str]:
     """Return the stages and all that they take from, in order."""
     needed = set(stages)
     for name in reversed(ORDER):
         if name in needed:
-            needed.update(STAGES[name].inputs)
+            needed.update(STAGES[name].upstream(recipe))
     return [name for name in ORDER if name in needed]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mbpo_core.config import Recipe
+from mbpo_core.evaluation.protocol import BenchmarkError
 from storage.identity import Identity, explain
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
@@ -67,12 +68,12 @@ def _state(
     runtime: Runtime,
     refs: dict[str, ArtifactRef],
 ) -> tuple[str, tuple[str, ...], ArtifactRef | None]:
-    if missing := [upstream for upstream in stage.inputs if upstream not in refs]:
+    if missing := [each for each in stage.upstream(recipe) if each not in refs]:
         return "depends on a miss", (f"needs {', '.join(missing)}",), None
-    inputs = {upstream: refs[upstream] for upstream in stage.inputs}
+    inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
     try:
         identity = stage.identity(recipe, runtime, inputs)
-    except SourceError as error:
+    except (SourceError, BenchmarkError) as error:
         return "miss", (str(error),), None
     found = store.find(stage.name, identity.key)
     if found is not None:

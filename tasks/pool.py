@@ -95,6 +95,8 @@ class Worker:
                 f"{request['stage']}; the end of its log {self.log}:\n{_tail(self.log)}"
             )
         answer = json.loads(line)
+        if answer.get("mendable"):
+            raise ShardFailedError(f"{request['stage']}: {answer['error']}")
         if "error" in answer:
             raise ShardFailedError(
                 f"shard {request['shard']} of {request['stage']}: {answer['error']}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.answer import Answer
+from tasks.ask import Ask
 from tasks.evaluate import Evaluate
 from tasks.ingest import Ingest
 from tasks.mine import Mine
@@ -14,6 +16,8 @@ from tasks.train import Train
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
-    for stage in (Ingest(), Score(), Select(), Mine(), Respond(), Pair(), Train(), Evaluate())
+    for stage in (
+        Ingest(), Score(), Select(), Mine(), Respond(), Pair(), Train(), Ask(), Answer(), Evaluate()
+    )
 }
 ORDER = tuple(STAGES)

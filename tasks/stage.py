@@ -62,6 +62,7 @@ class Stage(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ()
+    """Stages that it may take from; see `upstream`."""
     tables: ClassVar[tuple[TableSpec, ...]]
     """The first one names the artifact."""
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "pyarrow")
@@ -82,9 +83,17 @@ class Stage(ABC):
         seed = {"seed": recipe.seed} if self.seeded else {}
         return seed | {self.name: getattr(recipe, self.name).model_dump(mode="json")}
 
+    def upstream(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the stages that it takes from in this recipe."""
+        return self.inputs
+
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the models that the stage runs, by role."""
         return {}
+
+    def unused_code(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return modules that the stage imports but does not run in this recipe."""
+        return ()
 
     def model_identities(self, recipe: Recipe) -> dict[str, str]:
         """Return what tells the stage's models apart, by role."""
@@ -122,12 +131,13 @@ class Stage(ABC):
             config=self.config(recipe),
             inputs=contents | self.external(recipe, runtime),
             models=self.model_identities(recipe),
-            code=self._code(),
+            code=self._code(recipe),
             libraries={name: importlib.metadata.version(name) for name in self.libraries},
         )
 
-    def _code(self) -> dict[str, str]:
-        code = code_closure(type(self).__module__, CODE_PACKAGES, CODE_EXCLUDED)
+    def _code(self, recipe: Recipe) -> dict[str, str]:
+        excluded = (*CODE_EXCLUDED, *self.unused_code(recipe))
+        code = code_closure(type(self).__module__, CODE_PACKAGES, excluded)
         return code | {f"storage.sql.{name}": digest(query_text(name)) for name in self.queries}
 
 

@@ -16,8 +16,17 @@ from storage.store import Coverage
 from tasks import train_process
 from tasks.requests import request_of
 from tasks.rows import read
+from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage
-from tasks.train_tables import CHECKPOINT, TRAIN_GROUPS, TRAIN_PROBES, TRAIN_ROLLOUTS, TRAIN_STEPS
+from tasks.train_benchmarks import fingerprint_benchmarks
+from tasks.train_tables import (
+    CHECKPOINT,
+    TRAIN_BENCHMARKS,
+    TRAIN_GROUPS,
+    TRAIN_PROBES,
+    TRAIN_ROLLOUTS,
+    TRAIN_STEPS,
+)
 
 
 class TrainingFailedError(RuntimeError):
@@ -29,7 +38,8 @@ class Train(Stage):
 
     name = "train"
     inputs = ("ingest", "mine", "pair")
-    tables = (CHECKPOINT, TRAIN_STEPS, TRAIN_PROBES, TRAIN_ROLLOUTS, TRAIN_GROUPS)
+    tables = (CHECKPOINT, TRAIN_STEPS, TRAIN_PROBES, TRAIN_ROLLOUTS, TRAIN_GROUPS,
+              TRAIN_BENCHMARKS)  # fmt: skip
     libraries = ("torch", "transformers", "accelerate", "peft", "pyarrow")
     exclusive = True
     counted = "train_steps"
@@ -37,6 +47,14 @@ class Train(Stage):
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the policy; the reference is its initial state."""
         return {"policy": recipe.policy}
+
+    def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
+        """Return the content of the benchmarks that are asked during training."""
+        return fingerprint_benchmarks(recipe)
+
+    def unused_code(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return what asks benchmarks, unless they are: training depends on no score of them."""
+        return () if recipe.train.benchmarks else ("tasks.train_benchmarks",)
 
     def shards(self, job: Job) -> int:
         """Training is one piece."""
@@ -47,7 +65,7 @@ class Train(Stage):
         work = job.store.work(self.name, job.key)
         result = _launch(job, work) if job.runtime.train_launcher else _train_here(job, work)
         log = {name: _jsonl(work / "run" / "log" / f"{name}.jsonl")
-               for name in ("steps", "probes", "rollouts")}  # fmt: skip
+               for name in ("steps", "probes", "rollouts", "benchmarks")}  # fmt: skip
         files = {"model": work / "run" / "model"}
         if (work / "run" / "adapter").is_dir():
             files["adapter"] = work / "run" / "adapter"
@@ -58,6 +76,7 @@ class Train(Stage):
                 "train_probes": log["probes"],
                 "train_rollouts": log["rollouts"],
                 "train_groups": result["groups"],
+                "train_benchmarks": log["benchmarks"],
             },
             files,
             {"ranks": result["ranks"], "model_seconds": result["model_seconds"]},

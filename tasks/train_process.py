@@ -33,6 +33,7 @@ from mbpo_core.training import (
 from tasks.models import forget_policy, model_identity, open_policy
 from tasks.requests import job_of
 from tasks.stage import Job
+from tasks.train_benchmarks import benchmark_measure
 from tasks.train_inputs import (
     NO_DIFFICULTY,
     UNUSED_STREAM,
@@ -73,6 +74,7 @@ def training_config(recipe: Recipe) -> TrainingConfig:
         **train.curriculum.model_dump(exclude={"kind"}),
         lora=train.lora and LoraSettings(rank=train.lora.rank, alpha=train.lora.alpha),
         **{ours: objective[name] for name, ours in _ROLLOUTS.items() if name in objective},
+        measure_every=train.benchmark_every,
         **{name: getattr(train, name) for name in _SAME},
     )
 
@@ -107,6 +109,7 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
     result = train(
         policy, groups, images, config, work / "run", verify,
         objective=objective_of(recipe.train), resume=True, on_step=on_step,
+        measure=benchmark_measure(job, policy),
     )  # fmt: skip
     seconds = time.monotonic() - started
     return {

@@ -68,6 +68,21 @@ TRAIN_PROBES = TableSpec(
         ]
     ),
 )
+TRAIN_BENCHMARKS = TableSpec(
+    "train_benchmarks",
+    pa.schema(
+        [
+            ("step", pa.int32()),
+            ("benchmark", pa.string()),
+            ("kind", pa.string()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+            ("n", pa.int32()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+        ]
+    ),
+)
 TRAIN_ROLLOUTS = TableSpec(
     "train_rollouts",
     pa.schema(

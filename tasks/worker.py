@@ -18,10 +18,12 @@ from typing import Any, TextIO
 
 import torch
 
+from mbpo_core.evaluation.protocol import BenchmarkError
 from storage.tables import as_table
 from tasks.clock import seconds_around
 from tasks.registry import STAGES
 from tasks.requests import job_of
+from tasks.sources import SourceError
 from tasks.stage import Job, Stage
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,8 @@ def serve(device: str, answers: TextIO) -> None:
                 os._exit(1)  # the device's context is lost; a fresh process tries again
             transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
             answer = {"error": f"{type(error).__name__}: {error}", "transient": transient}
+            if isinstance(error, SourceError | BenchmarkError):  # the user's files, not our fault
+                answer = {"error": str(error), "transient": False, "mendable": True}
         _say(answers, answer)
 
 

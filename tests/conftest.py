@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 torch.set_num_threads(1)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+WORDNET = Path("/usr/share/wordnet")
+"""Where Debian's package wordnet-base puts WordNet 3.0."""
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,18 @@ def genuine_tokenizer(shared_data: Path) -> PreTrainedTokenizerBase:
         separate = json.loads((folder / "chat_template.json").read_text())
         tokenizer.chat_template = separate["chat_template"]
     return tokenizer
+
+
+@pytest.fixture(scope="session")
+def nltk_data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Tokeniser, tagger and WordNet for NLTK, which follows no link out of its folders."""
+    import nltk
+
+    if not (WORDNET / "index.noun").is_file():
+        pytest.skip(f"no WordNet at {WORDNET} (apt-get install wordnet-base)")
+    folder = tmp_path_factory.mktemp("nltk_data")
+    shutil.copytree(WORDNET, folder / "corpora" / "wordnet")
+    before = list(nltk.data.path)
+    nltk.data.path[:0] = [str(shared_data / "nltk_data"), str(folder)]
+    yield folder
+    nltk.data.path[:] = before

@@ -32,8 +32,9 @@ SMALL: dict[str, Any] = {
     "train.probe_every": 1,
     "train.probe_groups": 2,
     "evaluate.limit": 7,
-    "evaluate.shard_rows": 5,
-    "evaluate.max_new_tokens": 16,
+    "answer.shard_rows": 5,
+    "evaluate.shard_rows": 6,
+    "answer.max_new_tokens": 16,
 }
 """What makes the embedded recipe a matter of seconds, with several shards in most stages."""
 

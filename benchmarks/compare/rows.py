@@ -68,7 +68,7 @@ def recipe_of(row: Row, part: str, seed: int, rate: float | None, scenes: int) -
     overrides = row.changes | {
         "seed": seed,
         "evaluate.benchmarks": benchmarks,
-        "evaluate.models": ["base", "trained"] if row.name == BASE_FROM else ["trained"],
+        "answer.models": ["base", "trained"] if row.name == BASE_FROM else ["trained"],
         "evaluate.bootstrap": 100,  # intervals of the table are over seeds
         "train.probe_every": 200,
         "train.probe_groups": 8,

@@ -1,1 +1,1 @@
-"""Commands of `mbpo eval`."""
+"""`mbpo eval`: models and files of answers on published benchmarks."""

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from flows.console import err, errors_in_words
+from flows.console import out as console
 from mbpo_core.evaluation.lmms import workfolder
 from mbpo_core.evaluation.lmms.command import Command, build
 from mbpo_core.evaluation.lmms.export import export
@@ -28,12 +29,6 @@ from mbpo_core.evaluation.lmms.results import results_files
 from mbpo_core.evaluation.lmms.samples import samples_file
 
 DEFAULT_FOLDER = Path(".mbpo/lmms-eval")
-out_console = Console(highlight=False)
-err_console = Console(stderr=True, highlight=False)
-
-
-class LmmsEvalFailedError(RuntimeError):
-    """lmms-eval ran and left nothing that could be read back."""
 
 
 def command(
@@ -76,27 +71,24 @@ def command(
 
     Never measure adversarial images with it: its Qwen wrapper encodes every image again as JPEG.
     """
-    try:
-        model = name or path.resolve().name
-        folder = out or DEFAULT_FOLDER / model
-        asked = workfolder.expanded([task.strip() for task in tasks.split(",") if task.strip()])
-        python = python or sys.executable
-        found = inspect(python)
+    model = name or path.resolve().name
+    folder = out or DEFAULT_FOLDER / model
+    asked = workfolder.expanded([task.strip() for task in tasks.split(",") if task.strip()])
+    program = python or sys.executable
+    with errors_in_words():
+        found = inspect(program)
         data = _data(asked, questions or [], image_root or [], annotations)
         made = _prepare(asked, folder, data, scenes)
         line = build(
-            path, asked, folder / RESULTS, python=python, device=device, max_pixels=max_pixels,
+            path, asked, folder / RESULTS, python=program, device=device, max_pixels=max_pixels,
             include=folder / "tasks" if made else None, limit=limit, offline=offline,
             import_path=found.import_path() if made or device == "cpu" else None,
         )  # fmt: skip
         write_record(folder, Record(model, str(path.resolve()), line.shell(), found.lmms_eval))
-        print(line.shell(), flush=True)  # before everything else, and whole: it can be copied
+        print(line.shell(), flush=True)  # whole and first of all: it can be copied
         if run:
             _run_or_say_why_not(line, folder, found)
         _report(folder, made)
-    except (ValueError, FileNotFoundError, LmmsEvalFailedError) as error:
-        err_console.print(str(error), style="red", markup=False)
-        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
 
 
 def _data(
@@ -159,12 +151,17 @@ def _run_or_say_why_not(line: Command, folder: Path, found: Interpreter) -> None
         environment["PYTHONPATH"] = os.pathsep.join([ours, theirs])
     done = subprocess.run(line.argv, env=environment)
     if set(results_files(folder / RESULTS)) == before:
-        raise LmmsEvalFailedError(
+        _fail(
             f"lmms-eval left no results in {folder / RESULTS} (exit status {done.returncode}, "
             f"which is 0 after an error too): what it printed above says why"
         )
     if done.returncode:
-        raise LmmsEvalFailedError(f"lmms-eval ended with exit status {done.returncode}")
+        _fail(f"lmms-eval ended with exit status {done.returncode}")
+
+
+def _fail(why: str) -> NoReturn:
+    err.print(why, style="red", markup=False)
+    raise typer.Exit(1)
 
 
 def _report(folder: Path, ours: Sequence[str]) -> None:
@@ -180,7 +177,7 @@ def _report(folder: Path, ours: Sequence[str]) -> None:
                 file = export(task, documents, samples, folder / "responses")
                 if file is not None:
                     print(f"answers of {task}: {file}")
-    out_console.print(_table(rows))
+    console.print(_table(rows))
     print(f"{len(rows)} rows: {write_metrics(folder, rows)}")
 
 

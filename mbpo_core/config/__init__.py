@@ -16,10 +16,14 @@ from mbpo_core.config.data import (
     Source,
 )
 from mbpo_core.config.evaluation import (
+    PUBLISHED,
+    AnswerConfig,
     Benchmark,
     EmbeddedBenchmark,
     EvaluateConfig,
+    GivenResponses,
     HeldOutBenchmark,
+    PublishedBenchmark,
 )
 from mbpo_core.config.mining import PGDMiner
 from mbpo_core.config.recipe import Recipe, parse_override
@@ -27,8 +31,9 @@ from mbpo_core.config.responses import PairConfig, RespondConfig
 from mbpo_core.config.training import HybridGRPO, Lora, TrainConfig
 
 __all__ = [
-    "Benchmark", "EmbeddedBenchmark", "EmbeddedModel", "EmbeddedSource", "EvaluateConfig",
-    "FileSource", "Frozen", "HeldOutBenchmark", "HybridGRPO", "IngestConfig", "Lora", "Model",
-    "PGDMiner", "PairConfig", "PretrainedModel", "Recipe", "RespondConfig", "ScoreConfig",
+    "PUBLISHED", "AnswerConfig", "Benchmark", "EmbeddedBenchmark", "EmbeddedModel",
+    "EmbeddedSource", "EvaluateConfig", "FileSource", "Frozen", "GivenResponses",
+    "HeldOutBenchmark", "HybridGRPO", "IngestConfig", "Lora", "Model", "PGDMiner", "PairConfig",
+    "PretrainedModel", "PublishedBenchmark", "Recipe", "RespondConfig", "ScoreConfig",
     "SelectConfig", "Source", "TrainConfig", "mining", "parse_override", "responses", "training",
 ]  # fmt: skip

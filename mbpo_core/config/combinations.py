@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mbpo_core.config.data import EmbeddedSource
+from mbpo_core.config.evaluation import JUDGED
+from mbpo_core.config.judge import StoredReviews
 from mbpo_core.config.mining import DiffusionNoiseMiner, RemovalMiner, TruthFinder, TruthInpainter
 from mbpo_core.config.responses import RuleInjector
 from mbpo_core.config.training import EasyToHard
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
 def problems(recipe: Recipe) -> list[str]:
     """Return what does not go together, one sentence each; none = the recipe can run."""
-    return [*_selection(recipe), *_roles(recipe), *_streams(recipe), *_truth(recipe)]
+    return [*_selection(recipe), *_roles(recipe), *_streams(recipe), *_truth(recipe),
+            *_measured(recipe)]  # fmt: skip
 
 
 def provided_roles(recipe: Recipe) -> tuple[str, ...]:
@@ -107,3 +110,22 @@ def _truth(recipe: Recipe) -> Iterator[str]:
         yield "the inpainter `truth` knows the embedded world only; take `opencv` or `lama`"
     if isinstance(recipe.respond.injector, RuleInjector):
         yield "the injector `rules` speaks the embedded world's language only; take `endpoint`"
+
+
+def _measured(recipe: Recipe) -> Iterator[str]:
+    names = [each.name for each in recipe.evaluate.benchmarks]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        yield f"evaluate.benchmarks names {', '.join(twice)} more than once"
+    judged = [each.name for each in recipe.evaluate.benchmarks if each.kind in JUDGED]
+    if judged and recipe.evaluate.judge is None:
+        yield f"{', '.join(judged)} needs a judge: set evaluate.judge to an endpoint or to reviews"
+    if len(judged) > 1 and isinstance(recipe.evaluate.judge, StoredReviews):
+        yield f"evaluate.judge: one file of stored reviews cannot serve {', '.join(judged)}"
+    for each in recipe.train.benchmarks:
+        if each.kind in JUDGED:
+            yield f"train.benchmarks cannot have {each.name}: no judge is asked during training"
+    if not recipe.answer.models and recipe.answer.responses is None:
+        yield "answer.models is empty: nothing answers the questions"
+    if recipe.answer.policy_name == "trained":
+        yield "answer.policy_name cannot be `trained`: the trained model is called that"

@@ -1,12 +1,13 @@
-"""What the trained model is measured by."""
+"""What models are measured by: benchmarks, how they are answered, how answers are judged."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from mbpo_core.config.base import Frozen
+from mbpo_core.config.judge import Judge
 
 
 class EmbeddedBenchmark(Frozen):
@@ -19,6 +20,11 @@ class EmbeddedBenchmark(Frozen):
     blank: bool = False
     """Black images in place of the scenes: what is right then comes from the prior."""
 
+    @property
+    def name(self) -> str:
+        """Name of the benchmark in tables."""
+        return f"embedded/{self.split}{'-blank' if self.blank else ''}"
+
 
 class HeldOutBenchmark(Frozen):
     """Samples of the recipe's own data that no group uses."""
@@ -27,18 +33,82 @@ class HeldOutBenchmark(Frozen):
     closed: int = Field(200, ge=0)
     open: int = Field(200, ge=0)
 
+    @property
+    def name(self) -> str:
+        """Name of the benchmark in tables."""
+        return "held_out"
 
-Benchmark = Annotated[EmbeddedBenchmark | HeldOutBenchmark, Field(discriminator="kind")]
+
+PublishedName = Literal[
+    "pope", "mmhal", "mm_vet", "llava_bench", "chair", "chair-pattern", "object_halbench",
+    "object_halbench-judge", "object_halbench-judge-nltk", "amber-generative",
+]  # fmt: skip
+"""The benchmarks of `mbpo_core.evaluation.benchmarks`."""
 
 
-class EvaluateConfig(Frozen):
+class PublishedBenchmark(Frozen):
+    """A published benchmark, read from files that the user has."""
+
+    kind: PublishedName
+    questions: tuple[str, ...] = Field(min_length=1)
+    """Files, or folders of them: JSON, JSONL, TSV, XLSX, Parquet or text, also with `.gz`."""
+    image_root: str | None = None
+    """Folder that image names are relative to; default: the folder of the first of `questions`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the benchmark in tables."""
+        return self.kind
+
+
+JUDGED: tuple[PublishedName, ...] = (
+    "mmhal", "mm_vet", "llava_bench", "object_halbench-judge", "object_halbench-judge-nltk",
+)  # fmt: skip
+"""Those whose answers a model judges."""
+PUBLISHED: tuple[str, ...] = get_args(PublishedName)
+Benchmark = Annotated[
+    EmbeddedBenchmark | HeldOutBenchmark | PublishedBenchmark, Field(discriminator="kind")
+]
+
+
+class GivenResponses(Frozen):
+    """Answers that somebody else produced: a file in place of a model."""
+
+    path: str
+    """JSON, JSONL, TSV, XLSX or Parquet, also with `.gz`."""
+    name: str = "responses"
+    """What the model is called in tables."""
+    partial: bool = False
+    """Score what fits together; otherwise a question without an answer, or an answer without a
+    question, is an error."""
+    in_order: bool = False
+    """The answers name no more than the question's text and stand in the order of the questions."""
+
+
+class AnswerConfig(Frozen):
     """Greedy answers of the base and of the trained model, and the gain of the gold answers."""
 
-    benchmarks: tuple[Benchmark, ...] = (HeldOutBenchmark(),)
     models: tuple[Literal["base", "trained"], ...] = ("base", "trained")
-    limit: int | None = Field(None, ge=1)
+    responses: GivenResponses | None = None
+    """A file instead of the models."""
+    policy_name: str = "base"
+    """What the policy is called in tables."""
     max_new_tokens: int = Field(128, ge=1)
     batch_tokens: int = Field(16_384, ge=1)
     shard_rows: int = Field(256, ge=1)
+
+
+class EvaluateConfig(Frozen):
+    """Which questions are asked, and how the figures are made."""
+
+    benchmarks: tuple[Benchmark, ...] = (HeldOutBenchmark(),)
+    limit: int | None = Field(None, ge=1)
+    """Only the first questions of each benchmark: a pilot."""
+    min_pixels: int = Field(4 * 28 * 28, ge=28 * 28)
+    max_pixels: int = Field(16_384 * 28 * 28, ge=28 * 28)
+    """Of a published benchmark's images: Qwen2-VL's own bounds, which lmms-eval keeps."""
+    shard_rows: int = Field(1024, ge=1)
+    judge: Judge | None = None
+    """Needed by the benchmarks that a model judges."""
     bootstrap: int = Field(2000, ge=100)
     seed: int = 0

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from mbpo_core.config.base import Frozen, Model
 from mbpo_core.config.combinations import problems
 from mbpo_core.config.data import IngestConfig, ScoreConfig, SelectConfig
-from mbpo_core.config.evaluation import EvaluateConfig
+from mbpo_core.config.evaluation import AnswerConfig, EvaluateConfig
 from mbpo_core.config.mining import AnyMiner, PGDMiner
 from mbpo_core.config.responses import PairConfig, RespondConfig
 from mbpo_core.config.training import TrainConfig
@@ -36,6 +36,7 @@ class Recipe(Frozen):
     respond: RespondConfig = RespondConfig()
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
+    answer: AnswerConfig = AnswerConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="after")

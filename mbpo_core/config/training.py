@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mbpo_core.config.base import Frozen
+from mbpo_core.config.evaluation import Benchmark
 
 
 class HybridGRPO(Frozen):
@@ -160,6 +161,13 @@ class TrainConfig(Frozen):
     save_every: int = Field(100, ge=1)
     probe_every: int = Field(50, ge=1)
     probe_groups: int = Field(32, ge=1)
+    benchmarks: tuple[Benchmark, ...] = ()
+    """Closed-ended benchmarks that are asked during training: `train_benchmarks`. Choose settings
+    by others than those that are reported."""
+    benchmark_every: int = Field(50, ge=1)
+    """Steps between two measurements, besides the start and the end."""
+    benchmark_questions: int = Field(100, ge=1)
+    """Questions of each, drawn by the run's seed."""
     stream_norm_every: int = Field(50, ge=0)
     cpu_threads: int = Field(1, ge=1)
     """Part of what makes a CPU run repeat bit for bit, so part of the fingerprint."""

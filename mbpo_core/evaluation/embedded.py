@@ -4,67 +4,94 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image
 
 from mbpo_core.data.images import encode_png
-from mbpo_core.evaluation.protocol import Item, Score
-from mbpo_core.rewards import verify
+from mbpo_core.evaluation.own import own_blocks, verified
+from mbpo_core.evaluation.protocol import Answer, Question, Review, Score
+from mbpo_core.evaluation.statistics import Block
 from mbpo_core.testbed.captions import hallucinated, mentions
-from mbpo_core.testbed.questions import LETTERS, NUMBERS, QUESTION_KINDS, Question, ask
-from mbpo_core.testbed.scenes import COLORS, PLACES, Flavour, draw, seed_of
+from mbpo_core.testbed.questions import LETTERS, NUMBERS, QUESTION_KINDS, ask
+from mbpo_core.testbed.questions import Question as Asked
+from mbpo_core.testbed.scenes import COLORS, PLACES, Flavour, Scene, draw, seed_of
 from mbpo_core.testbed.world import Split, scenes
 
 _WORDS = {"color": tuple(COLORS), "where": PLACES, "count": tuple(NUMBERS.values())}
 """For open questions with a one-word gold: the words that would be an answer."""
+_CLOSED = {"existence": "yes_no", "attribute": "yes_no", "choice": "multiple_choice"}
 
 
-def items(part: Split, flavour: Flavour, n_scenes: int, *, blank: bool = False) -> list[Item]:
+@dataclass(frozen=True)
+class Embedded:
+    """Questions about the scenes of one split and flavour."""
+
+    questions: Sequence[Question]
+
+    def score(self, question: Question, response: str, review: Review | None = None) -> Score:
+        """Score captions by exact truth, closed kinds by the verifier, others by word."""
+        if question.kind == "describe":
+            said, wrong = mentions(response), hallucinated(response, question.facts["truth"])
+            return Score(points=float(not wrong), mentions=len(said), hallucinated=len(wrong))
+        if question.closed_kind is not None:
+            return verified(question, response)
+        words = _said(response, _WORDS[question.kind])
+        right = words == [question.facts["gold"]]
+        return Score(right, float(right), ", ".join(words) or None, "words")
+
+
+def load(
+    part: Split, flavour: Flavour, n_scenes: int, *, blank: bool = False, images: bool = True
+) -> Embedded:
     """Return one question of every kind for each of the first scenes of a split.
 
-    With `blank` the pictures are black (the blank image v0 of eq. 4) and the benchmark's name ends
-    with `-blank`: what is right then is right by the prior.
+    Args:
+        part: `dev` or `test`.
+        flavour: `consistent` or `counter`.
+        n_scenes: how many scenes.
+        blank: the pictures are black (the blank image v0 of eq. 4) and the benchmark's name ends
+            with `-blank`: what is right then is right by the prior.
+        images: draw the pictures; scoring needs none.
     """
     name = f"embedded/{flavour}{'-blank' if blank else ''}"
     found = []
     for scene in scenes(part, n_scenes, flavour=flavour):
-        picture = draw(scene)
-        png = encode_png(Image.new("RGB", picture.size) if blank else picture)
+        png = _picture(scene, blank) if images else None
         for kind in QUESTION_KINDS:
-            question = ask(scene, kind, random.Random(seed_of("question", scene.name, 0, kind)))
-            found.append(_item(f"{scene.name}-{kind}", name, question, png, scene.truth()))
-    return found
+            asked = ask(scene, kind, random.Random(seed_of("question", scene.name, 0, kind)))
+            found.append(_question(scene, name, asked, png))
+    return Embedded(tuple(found))
 
 
-def _item(name: str, benchmark: str, question: Question, png: bytes, truth: list) -> Item:
-    closed = {"existence": "yes_no", "attribute": "yes_no", "choice": "multiple_choice"}
-    return Item(
-        question_id=f"{benchmark}/{name}",
+def blocks(answers: Sequence[Answer]) -> list[Block]:
+    """Accuracy, yes-rate, CHAIR_i, CHAIR_s and mean gain of each kind and of all."""
+    return own_blocks(answers)
+
+
+def _picture(scene: Scene, blank: bool) -> bytes:
+    picture = draw(scene)
+    return encode_png(Image.new("RGB", picture.size) if blank else picture)
+
+
+def _question(scene: Scene, benchmark: str, asked: Asked, png: bytes | None) -> Question:
+    closed = asked.kind in _CLOSED
+    return Question(
+        question_id=f"{scene.name}-{asked.kind}",
         benchmark=benchmark,
-        kind=question.kind,
-        question=question.text,
-        answer=question.answer,
-        image_png=png,
-        closed_kind=closed.get(question.kind),
-        closed_answer=question.gold if question.kind in closed else None,
-        options=tuple(zip(LETTERS, question.options, strict=False)),
-        details={"gold": question.gold, "truth": truth},
+        kind=asked.kind,
+        text=asked.text,
+        prompt=asked.text,
+        answer=asked.answer,
+        image=png,
+        unit=scene.name,
+        closed_kind=_CLOSED.get(asked.kind),
+        closed_answer=asked.gold if closed else None,
+        options=tuple(zip(LETTERS, asked.options, strict=False)),
+        join={"question_id": f"{scene.name}-{asked.kind}"},
+        facts={"gold": asked.gold, "truth": scene.truth()},
     )
-
-
-def score(item: Item, response: str) -> Score:
-    """Score one answer: captions by exact truth, closed kinds by the verifier, others by word."""
-    if item.kind == "describe":
-        truth = item.details["truth"]
-        return Score(
-            mentions=len(mentions(response)), hallucinated=len(hallucinated(response, truth))
-        )
-    if item.closed_kind is not None:
-        verdict = verify(response, item.closed_kind, item.closed_answer, item.options)
-        said_yes = verdict.extracted == "yes" if item.closed_kind == "yes_no" else None
-        return Score(verdict.reward == 1.0, verdict.extracted, verdict.rule, said_yes)
-    said = _said(response, _WORDS[item.kind])
-    return Score(said == [item.details["gold"]], ", ".join(said) or None, "words")
 
 
 def _said(response: str, words: tuple[str, ...]) -> list[str]:

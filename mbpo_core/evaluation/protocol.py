@@ -1,32 +1,46 @@
-"""What a benchmark is: questions with images, a score for each answer, and metrics over scores."""
+"""What a benchmark is: questions, a score for each answer, and figures over scored answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from mbpo_core.evaluation.statistics import Estimate, mean, ratio, share
+from mbpo_core.evaluation.statistics import Block
+from mbpo_core.records import Options
+
+Join = Mapping[str, str]
+"""What tells a question apart by content, as `{"image": ..., "text": ..., "split": ...}`."""
 
 
 @dataclass(frozen=True)
-class Item:
+class Question:
     """One question of a benchmark."""
 
     question_id: str
+    """Unique within the benchmark, and the same in every release that holds the question."""
     benchmark: str
-    """Benchmark and split, as `embedded/counter`."""
+    """Benchmark and variant, as `pope` or `embedded/counter`."""
     kind: str
-    question: str
-    answer: str
-    """Gold answer in full; its information gain is measured."""
-    image_png: bytes
+    """Category, split or question kind; figures are given for each."""
+    text: str
+    """As the benchmark's file has it."""
+    prompt: str
+    """What a model is asked: the text and what the official script puts around it."""
+    answer: str = ""
+    """Gold answer in full; "" where there is none. Its information gain is measured."""
+    image: str | bytes | None = None
+    """A path relative to the image folder, or the bytes of an image file; None: asked without."""
+    unit: str = ""
+    """Questions of one unit (mostly: of one image) are resampled together; "" = the question."""
     closed_kind: str | None = None
     """`multiple_choice` or `yes_no` where the verifier decides."""
     closed_answer: str | None = None
-    options: tuple[tuple[str, str], ...] = ()
+    options: Options = ()
     """Letters and texts of a multiple choice."""
-    details: dict[str, Any] = field(default_factory=dict)
+    join: Join = field(default_factory=dict)
+    """Fields by which answers in a file find their question (`mbpo_core.evaluation.join`)."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
     """What the benchmark's own scorer needs."""
 
 
@@ -35,80 +49,92 @@ class Score:
     """What an answer is worth; a figure that does not apply is None."""
 
     correct: bool | None = None
+    points: float | None = None
+    """The answer's worth as one number, more is better: 1 or 0, a judge's rating, ..."""
     extracted: str | None = None
     rule: str | None = None
+    """How `extracted` was read."""
     said_yes: bool | None = None
     mentions: int | None = None
     """Object mentions of a caption."""
     hallucinated: int | None = None
     """Mentions that the picture does not bear out."""
+    reason: str | None = None
+    """Why there is no score, as `unjudged:timeout`. The answer is in no figure but is counted."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the benchmark's figures need besides; JSON values."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a judge said of an answer, as it said it."""
+
+    text: str
+    model: str
+    """Model as the endpoint names it; "" where stored output does not say."""
+    asked_at: str
+    """UTC time in ISO format; "" where stored output does not say."""
+    grades: tuple[float, ...] = ()
+    """Numbers that stored output keeps beside the text, which the official summary reads instead of
+    it: one a run (MM-Vet), reference and answer (LLaVA-Bench)."""
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """What a judge is asked about one answer: the body of a chat completion but for the model."""
+
+    messages: tuple[Mapping[str, str], ...]
+    """`{"role": ..., "content": ...}`."""
+    temperature: float = 0.0
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One scored answer of one model."""
-
-    model: str
-    item: Item
-    response: str
-    score: Score
-    iig_mean: float | None
-    """Image information gain of the gold answer, nats a token (eq. 4)."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One figure of one model on one benchmark."""
+    """One scored answer of one model: all that figures are computed from."""
 
     model: str
     benchmark: str
+    question_id: str
     kind: str
-    """Question kind, or `all`."""
-    metric: str
-    estimate: Estimate
+    unit: str
+    response: str
+    score: Score
+    iig_mean: float | None = None
+    """Image information gain of the gold answer, nats a token (eq. 4)."""
 
 
-Scorer = Callable[[Item, str], Score]
+class Benchmark(Protocol):
+    """Questions of one benchmark, and how an answer to one of them is scored."""
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """All questions, in the order of the file."""
+
+    def score(self, question: Question, response: str, review: Review | None = None) -> Score:
+        """Score an answer as the official script does. Never raises on a response or review."""
 
 
-def metrics(answers: Sequence[Answer], *, draws: int, seed: int) -> list[Metric]:
-    """Accuracy, yes-rate, CHAIR_i, CHAIR_s and mean gain, per model, benchmark and question kind.
+class JudgedBenchmark(Benchmark, Protocol):
+    """A benchmark whose answers a model judges."""
 
-    CHAIR_i = hallucinated mentions / all mentions over the whole set (Rohrbach et al. 2018), no
-    mean of ratios; CHAIR_s = captions with a hallucinated mention / captions. Only figures that
-    apply to some answer are returned.
-
-    Args:
-        answers: any mixture of models, benchmarks and kinds.
-        draws: resamples of the bootstrap.
-        seed: of the bootstrap.
-    """
-    cells: dict[tuple[str, str, str], list[Answer]] = {}
-    for answer in answers:
-        for kind in (answer.item.kind, "all"):
-            cells.setdefault((answer.model, answer.item.benchmark, kind), []).append(answer)
-    return [
-        Metric(*cell, name, estimate)
-        for cell, members in sorted(cells.items())
-        for name, estimate in _figures(members, draws, seed)
-    ]
+    def request(self, question: Question, response: str) -> JudgeRequest | None:
+        """Return what the judge is asked; None where the answer needs no judge."""
 
 
-def _figures(answers: Sequence[Answer], draws: int, seed: int) -> list[tuple[str, Estimate]]:
-    figures: list[tuple[str, Estimate]] = []
-    judged = [a.score.correct for a in answers if a.score.correct is not None]
-    if judged:
-        figures.append(("accuracy", share(sum(judged), len(judged))))
-    polar = [a.score.said_yes for a in answers if a.score.said_yes is not None]
-    if polar:
-        figures.append(("yes_rate", share(sum(polar), len(polar))))
-    captions = [(a.score.hallucinated or 0, a.score.mentions)
-                for a in answers if a.score.mentions is not None]  # fmt: skip
-    if captions:
-        wrong, said = zip(*captions, strict=True)
-        figures.append(("chair_i", ratio(wrong, said, draws=draws, seed=seed)))
-        figures.append(("chair_s", share(sum(w > 0 for w in wrong), len(wrong))))
-    gains = [a.iig_mean for a in answers if a.iig_mean is not None]
-    if gains:
-        figures.append(("iig_mean", mean(gains, draws=draws, seed=seed)))
-    return figures
+Blocks = Callable[[Sequence[Answer]], list[Block]]
+"""Figures of one model's answers to one benchmark, those without a `reason`."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a benchmark as it was read; nothing here opens files."""
+
+    name: str
+    """Base name without `.gz`."""
+    content: Any
+    """Records of JSON lines, TSV, XLSX and Parquet; the value of JSON; the text of any other."""
+
+
+class BenchmarkError(ValueError):
+    """Files that do not make the benchmark; the message says what is missing and from where."""

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from mbpo_core.config import (
+    AnswerConfig,
     EmbeddedBenchmark,
     EmbeddedModel,
     EmbeddedSource,
@@ -74,6 +75,7 @@ class World(Frozen):
     respond: RespondConfig = RespondConfig()
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
+    answer: AnswerConfig = AnswerConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     rollouts: HybridGRPO = HybridGRPO()
     text: ResponseSource = "dataset"
@@ -113,6 +115,7 @@ class World(Frozen):
             respond=_with(self.respond, respond),
             pair=_with(self.pair, parts.get("pair", {})),
             train=_with(self.train, rate | train),
+            answer=self.answer,
             evaluate=self.evaluate,
         )
 
@@ -158,12 +161,12 @@ def embedded() -> World:
             probe_every=20,
             stream_norm_every=10,
         ),
+        answer=AnswerConfig(max_new_tokens=64),
         evaluate=EvaluateConfig(
             benchmarks=(
                 EmbeddedBenchmark(split="consistent"),
                 EmbeddedBenchmark(split="counter"),
-            ),
-            max_new_tokens=64,
+            )
         ),
         rollouts=HybridGRPO(max_new_tokens=24),
         text="clean",

@@ -100,6 +100,8 @@ class TrainingConfig:
     at all."""
     probe_groups: int = 16
     """Offline groups in the probe set, drawn by seed."""
+    measure_every: int = 50
+    """Optimiser steps between measurements by `measure`, besides step 0 and the end."""
     stream_norm_every: int = 10
     """Optimiser steps between measurements of the two streams' gradient norms; such a step runs
     a second backward pass and holds two more copies of the gradients; 0 = never."""
@@ -148,5 +150,6 @@ _AT_LEAST = {
     "keep_checkpoints": 1,
     "probe_every": 0,
     "probe_groups": 1,
+    "measure_every": 1,
     "stream_norm_every": 0,
 }

@@ -9,15 +9,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-TABLES = ("steps", "probes", "rollouts")
+TABLES = ("steps", "probes", "rollouts", "benchmarks")
 Row = dict[str, Any]
 
 
 class TrainingLog:
-    """Three tables, each row with the optimiser `step` (1-based) that it belongs to.
+    """Four tables, each row with the optimiser `step` (1-based) that it belongs to.
 
     `steps`: one row per optimiser step. `probes`: one per probed candidate and probe. `rollouts`:
-    one per sampled response, with text, ids, reward, rule and advantage.
+    one per sampled response, with text, ids, reward, rule and advantage. `benchmarks`: one per
+    figure and measurement.
     """
 
     def __init__(self, folder: Path, *, keep_steps: int, writes: bool = True) -> None:
@@ -48,9 +49,9 @@ class TrainingLog:
         with self._path(table).open("a", encoding="utf-8") as stream:
             stream.writelines(_line(row) for row in rows)
 
-    def last_probe_step(self) -> int | None:
-        """Step of the newest probe row; None where there is none."""
-        rows = self.tables["probes"]
+    def last_step(self, table: str) -> int | None:
+        """Step of a table's newest row; None where there is none."""
+        rows = self.tables[table]
         return rows[-1]["step"] if rows else None
 
     def _path(self, table: str) -> Path:

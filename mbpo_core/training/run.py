@@ -47,7 +47,7 @@ class TrainResult:
     steps: int
     """Optimiser steps done, those before a resume included."""
     tables: dict[str, list[Row]]
-    """`steps`, `probes` and `rollouts`; see `TrainingLog`."""
+    """`steps`, `probes`, `rollouts` and `benchmarks`; see `TrainingLog`."""
     model_path: Path
     """Folder that `load_policy` opens; the adapter's folder where merging was switched off."""
     adapter_path: Path | None
@@ -65,6 +65,7 @@ def train(
     objective: Objective,
     resume: bool,
     on_step: Callable[[Row], None] | None = None,
+    measure: Callable[[QwenVL], list[Row]] | None = None,
 ) -> TrainResult:
     """Train a policy on offline and online groups with an objective (MBPO: eq. 7).
 
@@ -83,6 +84,8 @@ def train(
         resume: continue from the newest whole checkpoint in `output_dir`, or start where there is
             none. Log rows after that checkpoint are dropped and written again.
         on_step: called with each row of the `steps` table.
+        measure: called with the policy before the first step, every `measure_every` steps and at
+            the end; returns rows of the `benchmarks` table. It must draw no random numbers.
 
     Raises:
         FileExistsError: where `output_dir` holds a run and `resume` is false.
@@ -105,11 +108,12 @@ def train(
         output_dir / "log", keep_steps=_step_of(checkpoint), writes=args.process_index == 0
     )
     trainer = _trainer(
-        policy, groups, images, config, reward_fn, objective, plan, args, log, on_step,
+        policy, groups, images, config, reward_fn, objective, plan, args, log, on_step, measure,
     )  # fmt: skip
     with _without_bars(), _features_kept(policy):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.probe()
+        trainer.measure()
         return _finish(trainer, policy, config, output_dir)
 
 
@@ -124,6 +128,7 @@ def _trainer(
     args: TrainingArguments,
     log: TrainingLog,
     on_step: Callable[[Row], None] | None,
+    measure: Callable[[QwenVL], list[Row]] | None,
 ) -> GroupTrainer:
     """Check the rows of the plan, freeze the reference, and put the trainer together."""
     index = by_id(groups)
@@ -149,6 +154,7 @@ def _trainer(
         probes=probe_set(groups, config.probe_groups, config.seed),
         log=log,
         on_step=on_step,
+        measure=measure,
     )
 
 

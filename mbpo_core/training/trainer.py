@@ -53,6 +53,7 @@ class GroupTrainer(Trainer):
         probes: Sequence[Group],
         log: TrainingLog,
         on_step: Callable[[Row], None] | None,
+        measure: Callable[[QwenVL], list[Row]] | None = None,
     ) -> None:
         """Bind the parts; `train()` is the Trainer's."""
         super().__init__(
@@ -65,6 +66,7 @@ class GroupTrainer(Trainer):
         self.policy, self.encoder, self.assembler = policy, encoder, assembler
         self.objective, self.config = objective, config
         self.probe_groups, self.tables, self.on_step = probes, log, on_step
+        self._measure, self._measured_at = measure, -1
         self._counts = Counts(0, 0, 0)
         self._metrics = Metrics()
         self._totals: dict[str, Any] = {}
@@ -244,8 +246,20 @@ class GroupTrainer(Trainer):
         self.policy.model.eval()
         with self.autocast():
             rows = probe(self.policy, self.encoder, self.probe_groups, step)
-        if self.tables.last_probe_step() != step:  # the end may coincide with a regular probe
+        if self.tables.last_step("probes") != step:  # the end may coincide with a regular probe
             self._write("probes", rows, gathered=True)
+
+    def measure(self) -> None:
+        """Ask the benchmarks at the current step, on every rank; the first one writes."""
+        step = self.state.global_step
+        if self._measure is None or self._measured_at == step:
+            return
+        self._measured_at = step
+        self.policy.model.eval()
+        with self.autocast():
+            rows = self._measure(self.policy)
+        if self.tables.last_step("benchmarks") != step:  # a resumed run may have kept them
+            self._write("benchmarks", [{"step": step} | row for row in rows], gathered=True)
 
     def _write(self, table: str, rows: list[Row], *, gathered: bool = False) -> None:
         """Hand rows to the log (it writes on the first rank); gather those that differ by rank."""
@@ -255,7 +269,7 @@ class GroupTrainer(Trainer):
 
 
 class _Probing(TrainerCallback):
-    """Probes before the first step and every `probe_every` steps; the end is the caller's."""
+    """Probes and benchmarks before the first step and every so many; the end is the caller's."""
 
     def __init__(self, trainer: GroupTrainer) -> None:
         self._trainer = trainer
@@ -266,14 +280,17 @@ class _Probing(TrainerCallback):
         """Measure the initial policy."""
         if state.global_step == 0:
             self._trainer.probe()
+            self._trainer.measure()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Measure after every `probe_every` steps."""
-        every = self._trainer.config.probe_every
-        if every and state.global_step % every == 0:
+        """Measure after every `probe_every` and `measure_every` steps."""
+        config = self._trainer.config
+        if config.probe_every and state.global_step % config.probe_every == 0:
             self._trainer.probe()
+        if state.global_step % config.measure_every == 0:
+            self._trainer.measure()
 
 
 def autocast_for(device: torch.device, config: TrainingConfig) -> torch.autocast:

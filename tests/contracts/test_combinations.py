@@ -298,5 +298,4 @@ def test_a_drawn_combination_runs_from_samples_to_metrics(one, root):
     assert levels == ({None} if one.curriculum == "shuffled" else expected)
     figures = rows(root, "evaluate", "metrics")
     assert {row["model"] for row in figures} == {"base", "trained"}
-    assert set(made) == {"ingest", "score", "select", "mine", "respond", "pair", "train",
-                         "evaluate"}  # fmt: skip
+    assert tuple(made) == ORDER

@@ -7,7 +7,8 @@ import yaml
 
 from deployments.home import CHECKOUT, configured_port
 
-STAGES = ("ingest", "score", "select", "mine", "respond", "pair", "train", "evaluate")
+STAGES = ("ingest", "score", "select", "mine", "respond", "pair", "train", "ask", "answer",
+          "evaluate")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

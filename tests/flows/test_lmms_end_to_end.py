@@ -68,10 +68,10 @@ def as_jpeg(png: bytes) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(encoded))).permute(2, 0, 1)
 
 
-def answered_by_us(policy, items, pictures):
-    prompts = [policy.prompt_ids(item.question, *picture.shape[1:])
-               for item, picture in zip(items, pictures, strict=True)]  # fmt: skip
-    drawn = policy.sample(prompts, to_units(pictures), [0] * len(items),
+def answered_by_us(policy, asked, pictures):
+    prompts = [policy.prompt_ids(question.prompt, *picture.shape[1:])
+               for question, picture in zip(asked, pictures, strict=True)]  # fmt: skip
+    drawn = policy.sample(prompts, to_units(pictures), [0] * len(asked),
                           temperature=0.0, top_p=1.0, max_new_tokens=128)  # fmt: skip
     return [policy.decode(answer.ids).strip() for answer in drawn]
 
@@ -79,12 +79,13 @@ def answered_by_us(policy, items, pictures):
 @pytest.mark.parametrize("flavour", ["consistent", "counter"])
 def test_answers_are_those_of_our_own_evaluator_on_the_pictures_as_jpeg(run, flavour):
     """Prompt, preprocessing, decoding and scoring agree; the JPEG is all the difference."""
-    items = embedded.items("test", flavour, SCENES)
-    ours = answered_by_us(load_policy(str(MODEL)), items, [as_jpeg(i.image_png) for i in items])
+    world = embedded.load("test", flavour, SCENES)
+    asked = world.questions
+    ours = answered_by_us(load_policy(str(MODEL)), asked, [as_jpeg(q.image) for q in asked])
     (logged,) = (run / "results").rglob(f"*_samples_mbpo_embedded_{flavour}.jsonl")
     theirs = responses(logged)
-    assert ours == [theirs[item.question_id] for item in items]
-    scores = [embedded.score(item, text) for item, text in zip(items, ours, strict=True)]
+    assert ours == [theirs[question.question_id] for question in asked]
+    scores = [world.score(question, text) for question, text in zip(asked, ours, strict=True)]
     rows = {(row["metric"], row["kind"]): row for row in lmms_rows(run)
             if row["benchmark"] == f"lmms-eval/mbpo_embedded_{flavour}"}  # fmt: skip
     right = [score.correct for score in scores if score.correct is not None]

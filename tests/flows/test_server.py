@@ -64,7 +64,9 @@ def test_after_a_failure_in_mine_only_its_missing_shards_run(server, tmp_path):
     assert {"mine-0000", "mine-0001", "mine-0002"} <= first
     assert alone == {"mine-0001"}
     assert not any(name.startswith(("ingest", "score", "select", "mine")) for name in whole)
-    assert {name.split("-")[0] for name in whole} == {"respond", "pair", "train", "evaluate"}
+    assert {name.split("-")[0] for name in whole} == {
+        "respond", "pair", "train", "ask", "answer", "evaluate"
+    }  # fmt: skip
     assert server.states() == ["FAILED", "COMPLETED", "COMPLETED"]
     assert {row["model"] for row in rows(root, "evaluate", "metrics")} == {"base", "trained"}
 

@@ -61,11 +61,12 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
         from mbpo_core.training import TrainingConfig, train
 
         policy = load_policy("mbpo_core/testbed/model")
-        found = embedded.items("dev", "counter", 2)
+        asked = embedded.load("dev", "counter", 2)
+        found = asked.questions
         rows = []
         for item in found:
-            image = decode_png(item.image_png)
-            prompt = policy.prompt_ids(item.question, *image.shape[1:])
+            image = decode_png(item.image)
+            prompt = policy.prompt_ids(item.prompt, *image.shape[1:])
             answer = policy.response_ids(item.answer)
             rows.append(PromptedResponse(item.question_id, prompt, answer, image))
         gains = information_gain(policy, rows)
@@ -81,7 +82,7 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
         for row, item, answer in zip(rows, found, drawn):
             images[item.question_id] = row.image
             name = dict(group_id=item.question_id, sample_id=item.question_id,
-                        image_id=item.question_id, question=item.question)
+                        image_id=item.question_id, question=item.prompt)
             if item.closed_kind:
                 groups.append(Group(stream="online", kind=item.closed_kind,
                                     answer=item.closed_answer,
@@ -95,7 +96,7 @@ def test_scores_attack_responses_training_and_benchmarks_run_alone(tmp_path):
                               max_new_tokens=8, probe_groups=1)
         result = train(policy, groups, images, config, Path(sys.argv[1]) / "run", verify,
                        objective=HybridGRPO(), resume=False)
-        scores = [embedded.score(i, policy.decode(r.ids)) for i, r in zip(found, drawn)]
+        scores = [asked.score(i, policy.decode(r.ids)) for i, r in zip(found, drawn)]
         print(len(gains), len(mined), len(drawn), result.steps, len(scores))
         """,
         tmp_path,

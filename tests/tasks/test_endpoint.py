@@ -1,64 +1,16 @@
 """The injector of errors against a real HTTP server on this machine."""
 
-import json
 import logging
 import re
 import socket
-import threading
 import time
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tasks.endpoint import PROMPT, EndpointError, EndpointInjector
+from tests.chat_server import Script, completion
 
 QUESTION, CHOSEN, WRONG = "What is on the table?", "A red cup.", "A blue cup."
-
-
-def completion(text, ended="stop"):
-    return {
-        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": ended}]
-    }
-
-
-class Script:
-    """A server that gives one scripted answer a request, and remembers what it was asked."""
-
-    def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []
-        script = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                script.asked.append((self.path, dict(self.headers), json.loads(body)))
-                status, content, *rest = script.answers.pop(0)
-                seconds, headers = rest or (0, {})
-                time.sleep(seconds)
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                with suppress(BrokenPipeError):  # whoever asked did not wait
-                    self.wfile.write(data)
-
-            def log_message(self, *words):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,8 @@
 import pytest
 
 from mbpo_core.recipes import load_recipe
-from storage.codehash import code_closure
 from tasks.registry import STAGES
 from tasks.runtime import Runtime
-from tasks.stage import CODE_EXCLUDED, CODE_PACKAGES
 from tests.pipelines import small_recipe
 
 
@@ -21,12 +19,33 @@ from tests.pipelines import small_recipe
         ("train", "tasks.train_process", "tasks.evaluate"),
         ("train", "mbpo_core.objectives.grpo", "mbpo_core.evaluation.protocol"),
         ("train", "mbpo_core.rewards", "tasks.mine"),
+        ("ask", "mbpo_core.evaluation.benchmarks", "mbpo_core.models.qwen_vl"),
+        ("answer", "mbpo_core.models.qwen_vl", "mbpo_core.evaluation.benchmarks"),
+        ("answer", "mbpo_core.information_gain", "mbpo_core.rewards"),
         ("evaluate", "mbpo_core.evaluation.statistics", "mbpo_core.training.run"),
+        ("evaluate", "mbpo_core.evaluation.pope", "mbpo_core.models.qwen_vl"),
     ],
 )
-def test_a_stage_depends_on_the_code_that_it_reaches(stage, reached, not_reached):
-    code = code_closure(type(STAGES[stage]).__module__, CODE_PACKAGES, CODE_EXCLUDED)
+def test_a_stage_depends_on_the_code_that_it_reaches(stage, reached, not_reached, tmp_path):
+    code = STAGES[stage].identity(small_recipe(), Runtime(root=tmp_path), {}).code
     assert reached in code and not_reached not in code
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting", "module"),
+    [
+        ("train", {"train__benchmarks": [{"kind": "embedded", "split": "counter"}]},
+         "mbpo_core.evaluation.embedded"),
+        ("answer", {"answer__responses": {"path": __file__}}, "mbpo_core.evaluation.join"),
+    ],
+)  # fmt: skip
+def test_code_of_what_a_recipe_does_without_is_not_part_of_its_keys(
+    stage, setting, module, tmp_path
+):
+    def code(**changes):
+        return STAGES[stage].identity(small_recipe(**changes), Runtime(root=tmp_path), {}).code
+
+    assert module not in code() and module in code(**setting)
 
 
 def test_the_queries_that_rank_enter_the_key_of_select(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ SETTINGS = {
     "train.probe_groups": 1,
     "train.stream_norm_every": 0,
     "train.bf16": False,
-    "evaluate.max_new_tokens": 4,
+    "answer.max_new_tokens": 4,
     "evaluate.benchmarks": [{"kind": "held_out", "closed": 2, "open": 2}],
 }
 

@@ -29,7 +29,7 @@ SETTINGS = {
     "train.probe_groups": 2,
     "train.probe_every": 1,
     "train.bf16": False,
-    "evaluate.max_new_tokens": 6,
+    "answer.max_new_tokens": 6,
     "evaluate.benchmarks": [{"kind": "held_out", "closed": 6, "open": 4}],
 }
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mbpo_core.evaluation.metrics import FAILURES
 from mbpo_core.models.loading import load_policy
 from storage.catalog import query
 from storage.store import ArtifactStore
@@ -30,7 +31,8 @@ def test_every_stage_makes_its_artifact_and_every_row_says_what_became_of_it(fin
     names = {stage: store.manifest(each.ref).artifact for stage, each in made.items()}
     assert names == {
         "ingest": "samples", "score": "scores", "select": "selection", "mine": "negatives",
-        "respond": "responses", "pair": "groups", "train": "checkpoint", "evaluate": "metrics",
+        "respond": "responses", "pair": "groups", "train": "checkpoint", "ask": "questions",
+        "answer": "answers", "evaluate": "metrics",
     }  # fmt: skip
     chosen = [row for row in rows(root, "select", "selection") if row["chosen"]]
     assert len(chosen) == 8
@@ -100,7 +102,7 @@ def test_metrics_have_n_and_an_interval_for_both_models(finished):
     metrics = rows(root, "evaluate", "metrics")
     assert {row["model"] for row in metrics} == {"base", "trained"}
     assert {row["benchmark"] for row in metrics} == {"embedded/consistent", "embedded/counter"}
-    assert {"accuracy", "chair_i", "chair_s", "iig_mean", "yes_rate"} == {
+    assert {"accuracy", "chair_i", "chair_s", "iig_mean", "yes_rate", *FAILURES} == {
         row["metric"] for row in metrics
     }
     for row in metrics:
@@ -217,7 +219,7 @@ def test_a_changed_setting_is_a_miss_that_says_why_and_only_later_stages_depend_
     steps = {s.stage: s for s in plan(small_recipe(mine__steps=3), runtime(root))}
     assert [steps[stage].state for stage in ORDER] == [
         "hit", "hit", "hit", "miss", "depends on a miss", "depends on a miss",
-        "depends on a miss", "depends on a miss",
+        "depends on a miss", "hit", "depends on a miss", "depends on a miss",
     ]  # fmt: skip
     assert steps["mine"].why == ("config.mine.steps: 2 -> 3",)
     assert steps["mine"].rows == 8 and steps["mine"].cost.basis == "measured"

@@ -13,20 +13,20 @@ from typing import Any, Final
 
 from PIL import Image
 
-from mbpo_core.evaluation import embedded
-from mbpo_core.evaluation.lmms.questions import embedded_item
+from mbpo_core.evaluation.embedded import Embedded
+from mbpo_core.evaluation.lmms.questions import embedded_question
 from mbpo_core.rewards import verify
 
 AMBER_GROUPS: Final = {
     "discriminative-hallucination": ("existence",),
-    "discriminative-attribute-state": ("attribute", "attribute_state"),
-    "discriminative-attribute-number": ("attribute", "attribute_number"),
-    "discriminative-attribute-action": ("attribute", "attribute_action"),
+    "discriminative-attribute-state": ("attribute", "state"),
+    "discriminative-attribute-number": ("attribute", "number"),
+    "discriminative-attribute-action": ("attribute", "action"),
     "discriminative-relation": ("relation",),
     "relation": ("relation",),
 }
 """Types in AMBER's annotations, and the groups of its report that they count for beside `all`."""
-AMBER_FIGURES: Final = ("accuracy", "precision", "recall", "f1")
+AMBER_FIGURES: Final = ("accuracy", "precision", "recall", "f1", "unread")
 Answer = dict[str, Any]
 
 
@@ -58,15 +58,15 @@ def embedded_results(doc: Answer, results: Sequence[str]) -> dict[str, Any]:
 
     Accuracy counts for all kinds together and for its own; captions carry their counts.
     """
-    item = embedded_item(doc["details"])
-    score = embedded.score(item, results[0])
+    question = embedded_question(doc["details"])
+    score = Embedded((question,)).score(question, results[0])
     if score.mentions is not None:
         counts = {"mentions": score.mentions, "hallucinated": score.hallucinated}
         return {"chair_i/describe": counts, "chair_s/describe": float(score.hallucinated > 0)}
     right = float(bool(score.correct))
-    found = {"accuracy": right, f"accuracy/{item.kind}": right}
+    found = {"accuracy": right, f"accuracy/{question.kind}": right}
     if score.said_yes is not None:
-        found[f"yes_rate/{item.kind}"] = float(score.said_yes)
+        found[f"yes_rate/{question.kind}"] = float(score.said_yes)
     return found
 
 
@@ -99,11 +99,11 @@ def amber_results(doc: Answer, results: Sequence[str]) -> dict[str, Answer]:
 
 
 def amber_figures(answers: Sequence[Answer]) -> dict[str, float]:
-    """Accuracy, precision, recall and F1 of one group, as shares; "No" is the positive class.
+    """Accuracy, precision, recall and F1 of one group in percent; "No" is the positive class.
 
     AMBER's inference.py: counters in a denominator begin at 0.001 (attribute adds up three of
-    them), figures are percent rounded to one digit, and F1 is taken of the rounded ones, with
-    0.0001 (existence: 0.001) below.
+    them), figures are rounded to one digit, and F1 is taken of the rounded ones, with 0.0001
+    (existence: 0.001) below. `unread` is the share of answers without a yes or no.
     """
     group = answers[0]["group"]
     start = 0.003 if group == "attribute" else 0.001
@@ -118,5 +118,5 @@ def amber_figures(answers: Sequence[Answer]) -> dict[str, float]:
     small = 0.001 if group == "existence" else 0.0001
     product, total = (precision / 100) * (recall / 100), precision / 100 + recall / 100
     f1 = round(2 * product / (total + small) * 100, 1)
-    shares = [value / 100 for value in (accuracy, precision, recall, f1)]
-    return dict(zip(AMBER_FIGURES, shares, strict=True))
+    unread = sum(a["said"] is None for a in answers) / len(answers)
+    return dict(zip(AMBER_FIGURES, (accuracy, precision, recall, f1, unread), strict=True))

@@ -71,17 +71,8 @@ def build(
         ValueError: another architecture, no task, numbers below 1, a path that lmms-eval's parser
             would cut into pieces.
     """
-    if not tasks:
-        raise ValueError("expected at least one lmms-eval task")
-    for name, number in (("max_pixels", max_pixels), ("limit", limit)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
     checkpoint, output = checkpoint.absolute(), output.absolute()
-    for path in (checkpoint, output):
-        if _UNSAFE.search(str(path)):
-            raise ValueError(
-                f"lmms-eval cannot take a path with commas, quotes, brackets, '=' or spaces: {path}"
-            )
+    _check(tasks, (checkpoint, output), {"max_pixels": max_pixels, "limit": limit})
     on_cpu = device == "cpu"
     argv = [python, "-m", START_MODULE if on_cpu else "lmms_eval"]
     argv += ["--model", architecture(checkpoint)]
@@ -94,6 +85,19 @@ def build(
     argv += ["--log_samples", "--output_path", str(output), "--timezone", "UTC"]
     environment = {} if import_path is None else {"PYTHONPATH": str(import_path.absolute())}
     return Command(tuple(argv), environment | (dict.fromkeys(OFFLINE, "1") if offline else {}))
+
+
+def _check(tasks: Sequence[str], paths: tuple[Path, ...], numbers: dict[str, int | None]) -> None:
+    if not tasks:
+        raise ValueError("expected at least one lmms-eval task")
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    for path in paths:
+        if _UNSAFE.search(str(path)):
+            raise ValueError(
+                f"lmms-eval cannot take a path with commas, quotes, brackets, '=' or spaces: {path}"
+            )
 
 
 def architecture(checkpoint: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mbpo_core.evaluation import embedded
-from mbpo_core.evaluation.protocol import Item
+from mbpo_core.evaluation.protocol import Question
 from mbpo_core.testbed.scenes import Flavour
 
 _LONGEST_FILE_NAME: Final = 255
@@ -52,7 +52,7 @@ def write_documents(path: Path, documents: list[Document]) -> None:
 def embedded_documents(flavour: Flavour, n_scenes: int, images: Path) -> list[Document]:
     """Write the pictures of test scenes and return one question of every kind for each.
 
-    The same questions, in the same order, as `mbpo_core.evaluation.embedded.items`.
+    The same questions, in the same order, as `mbpo_core.evaluation.embedded.load`.
 
     Args:
         flavour: `counter` (scenes break the prior) or `consistent`.
@@ -64,25 +64,23 @@ def embedded_documents(flavour: Flavour, n_scenes: int, images: Path) -> list[Do
     """
     images.mkdir(parents=True, exist_ok=True)
     found = []
-    for item in embedded.items("test", flavour, n_scenes):
-        scene = item.question_id.rpartition("/")[2].removesuffix(f"-{item.kind}")
-        name = f"{flavour}-{scene}.png"
-        (images / name).write_bytes(item.image_png)
-        facts = asdict(item)
-        del facts["image_png"]
-        found.append(document(item.question_id, name, item.question, facts))
+    for question in embedded.load("test", flavour, n_scenes).questions:
+        name = f"{flavour}-{question.unit}.png"
+        (images / name).write_bytes(question.image)
+        facts = asdict(question) | {"image": name}
+        found.append(document(question.question_id, name, question.prompt, facts))
     return found
 
 
-def embedded_item(details: str) -> Item:
-    """Return the question that a document of the embedded world was made of, without its picture.
+def embedded_question(details: str) -> Question:
+    """Return the question that a document of the embedded world was made of.
 
     Raises:
         KeyError, TypeError: the details are of another task.
     """
     facts = json.loads(details)
     facts["options"] = tuple((letter, text) for letter, text in facts["options"])
-    return Item(image_png=b"", **facts)
+    return Question(**facts)
 
 
 def amber_documents(queries: Path, annotations: Path) -> list[Document]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mbpo_core.testbed
-from mbpo_core.evaluation.embedded import items
+from mbpo_core.evaluation import embedded
 from mbpo_core.mining.png import decode_png
 from mbpo_core.models.loading import load_policy
 from mbpo_core.models.preprocessing import ImageConfig
@@ -38,16 +38,16 @@ def rows(kind, policy):
     """Prompts and responses of several lengths, each with a picture of its own."""
     if kind != "embedded":
         return build_rows(policy)
-    asked = items("test", "counter", len(ASKED))
+    asked = embedded.load("test", "counter", len(ASKED)).questions
     places = [i * len(QUESTION_KINDS) + QUESTION_KINDS.index(name) for i, name in enumerate(ASKED)]
     return [embedded_row(policy, asked[place]) for place in places]
 
 
 def embedded_row(policy, item):
-    image = decode_png(item.image_png)
+    image = decode_png(item.image)
     return PromptedResponse(
         sample_id=item.question_id,
-        prompt=policy.prompt_ids(item.question, *image.shape[1:]),
+        prompt=policy.prompt_ids(item.prompt, *image.shape[1:]),
         response=policy.response_ids(item.answer),
         image=image,
     )

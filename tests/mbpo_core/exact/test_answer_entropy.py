@@ -9,7 +9,7 @@ from torch.distributions import Categorical
 from transformers import GenerationConfig
 
 from mbpo_core.answer_entropy import answer_entropy
-from mbpo_core.evaluation.embedded import items
+from mbpo_core.evaluation import embedded
 from mbpo_core.models.preprocessing import blank_like
 from tests.mbpo_core.exact.columns import transformers_inputs
 from tests.mbpo_core.exact.conftest import embedded_row
@@ -77,7 +77,7 @@ def test_scenes_that_break_the_prior_are_harder_and_no_picture_is_hardest(policy
         )
 
     usual, unusual = (
-        [embedded_row(policy, item) for item in items("dev", split, 5)]
+        [embedded_row(policy, item) for item in embedded.load("dev", split, 5).questions]
         for split in ("consistent", "counter")
     )
     dark = [dataclasses.replace(row, image=blank_like(row.image)) for row in unusual]

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from mbpo_core.data.images import ImagePolicy, PreparedImage, encode_png, prepare_image
-from mbpo_core.evaluation.embedded import items
+from mbpo_core.evaluation import embedded
 from mbpo_core.mining.png import decode_png
 from mbpo_core.models.preprocessing import (
     ImageConfig,
@@ -60,8 +60,8 @@ def test_patches_give_back_every_grey_level(height, width, seed):
 def test_a_scene_of_the_embedded_world_is_seen_as_its_processor_sees_it():
     processor = Qwen2VLImageProcessorPil.from_pretrained(EMBEDDED)
     config = ImageConfig.from_folder(EMBEDDED)
-    for item in items("test", "counter", 2)[::7]:
-        image = decode_png(item.image_png)
+    for item in embedded.load("test", "counter", 2).questions[::7]:
+        image = decode_png(item.image)
         for picture in (image, blank_like(image)):
             found = processor(images=[picture.permute(1, 2, 0).numpy()], return_tensors="pt")
             assert torch.equal(patchify(to_unit(picture), config), found["pixel_values"])

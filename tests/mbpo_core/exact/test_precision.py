@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from mbpo_core.evaluation.embedded import items
+from mbpo_core.evaluation import embedded
 from mbpo_core.information_gain import information_gain
 from mbpo_core.models.preprocessing import blank_like, to_units
 from mbpo_core.models.protocol import PromptedResponse
@@ -23,7 +23,7 @@ def in_half(policy):
 @pytest.fixture
 def many_rows(policy):
     """Every kind of question about twelve scenes."""
-    return [embedded_row(policy, item) for item in items("test", "counter", 12)]
+    return [embedded_row(policy, item) for item in embedded.load("test", "counter", 12).questions]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -42,6 +42,7 @@ def test_the_log_keeps_the_rows_up_to_the_checkpoint(tmp_path):
         "steps": [],
         "probes": [],
         "rollouts": [],
+        "benchmarks": [],
     }
 
 

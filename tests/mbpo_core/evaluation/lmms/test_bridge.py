@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mbpo_core.evaluation.lmms.bridge import AMBER_GROUPS, amber_figures, amber_results
+from mbpo_core.evaluation import mmhal
+from mbpo_core.evaluation.join import join, response_of, usual_fields
+from mbpo_core.evaluation.lmms.bridge import (
+    AMBER_FIGURES,
+    AMBER_GROUPS,
+    amber_figures,
+    amber_results,
+)
 from mbpo_core.evaluation.lmms.export import export
 from mbpo_core.evaluation.lmms.questions import (
     amber_documents,
@@ -19,10 +26,11 @@ from mbpo_core.evaluation.lmms.questions import (
     object_halbench_documents,
     write_documents,
 )
+from mbpo_core.evaluation.protocol import SourceFile
 
 REPORT = {"Descriminative Task": "", "Exsitence": "/existence", "Attribute": "/attribute",
-          "State": "/attribute_state", "Number": "/attribute_number",
-          "Action": "/attribute_action", "Relation": "/relation"}  # fmt: skip
+          "State": "/state", "Number": "/number",
+          "Action": "/action", "Relation": "/relation"}  # fmt: skip
 """Titles of the official report, as it spells them, and our groups."""
 
 
@@ -44,22 +52,22 @@ def figures(found):
 def test_saying_no_to_everything_finds_every_no(yes, no):
     found = amber_figures(answers([("yes", "no")] * yes + [("no", "no")] * no))
     share = no / (yes + no)
-    assert found["accuracy"] == found["precision"] == pytest.approx(share, abs=2e-3)
-    assert found["recall"] == pytest.approx(1, abs=2e-3)
-    f1 = 2 * share / (1 + share)
-    assert found["f1"] == pytest.approx(f1, abs=3e-3)
+    assert found["accuracy"] == found["precision"] == pytest.approx(100 * share, abs=0.2)
+    assert found["recall"] == pytest.approx(100, abs=0.2) and found["unread"] == 0
+    assert found["f1"] == pytest.approx(100 * 2 * share / (1 + share), abs=0.3)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["yes", "no"]), st.sampled_from(["yes", "no", None])),
                 min_size=1, max_size=60))  # fmt: skip
 @settings(deadline=None)
-def test_figures_are_shares_and_an_unread_answer_is_neither_yes_nor_no(pairs):
+def test_figures_are_percent_and_an_unread_answer_is_neither_yes_nor_no(pairs):
     found = amber_figures(answers(pairs))
     right = sum(truth == said for truth, said in pairs)
-    assert found["accuracy"] == pytest.approx(right / len(pairs), abs=2e-3)
-    assert all(0 <= value <= 1 for value in found.values())
+    assert found["accuracy"] == pytest.approx(100 * right / len(pairs), abs=0.2)
+    assert found["unread"] == sum(said is None for _, said in pairs) / len(pairs)
+    assert all(0 <= value <= 100 for value in found.values())
     unread = amber_figures(answers([(truth, None) for truth, _ in pairs]))
-    assert set(unread.values()) == {0.0}
+    assert unread == dict.fromkeys(AMBER_FIGURES, 0.0) | {"unread": 1.0}
 
 
 def test_constants_of_the_official_script_differ_between_groups():
@@ -67,11 +75,11 @@ def test_constants_of_the_official_script_differ_between_groups():
     pairs = [("no", "no")] * 800 + [("no", "yes")] * 200  # precision 1, recall 0.8
     f1 = {g: amber_figures(answers(pairs, g))["f1"] for g in ("existence", "relation", "all")}
     small = {"existence": 0.001, "relation": 0.0001, "all": 0.0001}
-    assert f1 == {g: round(2 * 0.8 / (1.8 + small[g]) * 100, 1) / 100 for g in small}
+    assert f1 == {g: round(2 * 0.8 / (1.8 + small[g]) * 100, 1) for g in small}
     assert f1["existence"] < f1["relation"]
-    for group, start in (("attribute", 0.003), ("attribute_state", 0.001)):
+    for group, start in (("attribute", 0.003), ("state", 0.001)):
         found = amber_figures(answers([("no", "no")], group))["accuracy"]
-        assert found == round(1 / (1 + start) * 100, 1) / 100
+        assert found == round(1 / (1 + start) * 100, 1)
 
 
 def test_answers_are_read_by_the_verifier_and_filed_under_their_groups():
@@ -80,7 +88,7 @@ def test_answers_are_read_by_the_verifier_and_filed_under_their_groups():
     found = amber_results(doc, ["No, the sky is not sunny."])
     assert {row["said"] for row in found.values()} == {"no"}
     groups = {name.partition("/")[2] for name in found}
-    assert groups == {"", "attribute", "attribute_state"}
+    assert groups == {"", "attribute", "state"}
     assert {row["said"] for row in amber_results(doc, ["A sky."]).values()} == {None}
     with pytest.raises(ValueError, match="question 7 has the unknown type 'x'"):
         amber_results({"details": json.dumps(facts | {"type": "x"})}, ["No"])
@@ -103,8 +111,10 @@ def test_figures_are_those_of_the_official_script(shared_data, run):
         title, *lines = block.strip().splitlines()
         for line in lines:
             figure, value = line.split(":")
-            expected[figure.strip().lower() + REPORT[title.rstrip(": ")]] = float(value) / 100
-    assert found == pytest.approx(expected, abs=1e-9) and len(found) == 28
+            expected[figure.strip().lower() + REPORT[title.rstrip(": ")]] = float(value)
+    unread = {name for name in found if name.startswith("unread")}
+    assert len(unread) == 7 and {found.pop(name) for name in unread} == {0.0}
+    assert found == expected and len(found) == 28
 
 
 def test_queries_without_annotation_and_files_without_discriminative_ones_are_refused(tmp_path):
@@ -156,6 +166,22 @@ def test_mmhal_answers_go_back_into_the_template_in_its_order(tmp_path):
     assert [row["model_answer"] for row in rows] == [
         f"answer\u2028to {row['question']}" for row in rows
     ]
+
+
+def test_what_is_exported_finds_its_questions_in_our_own_scorers(tmp_path):
+    rows = [row | {"image_content": ["Dog"]} for row in template(8)]
+    for place, row in enumerate(rows):
+        row["question_type"] = mmhal.TYPES[place]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    docs = mmhal_documents(tmp_path / "t.json")
+    write_documents(tmp_path / "d.jsonl", docs)
+    said = {doc.question_id: f"answer {doc.question_id}" for doc in docs}
+    path = export("mmhal_bench", tmp_path / "d.jsonl", samples(tmp_path / "s", said), tmp_path)
+    asked = mmhal.load([SourceFile("t.json", rows)]).questions
+    found = join(asked, json.loads(path.read_text()), mmhal.KEYS, fields=mmhal.fields)
+    assert [found.responses[q.question_id] for q in asked] == list(said.values())
+    record = {"image_id": 9, "question": "What is there?", "response": "A cat."}
+    assert set(usual_fields(record)) == {"image", "text"} and response_of(record) == "A cat."
 
 
 def test_object_halbench_pictures_come_as_files_or_in_the_question_file(tmp_path):

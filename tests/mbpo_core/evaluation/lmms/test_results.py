@@ -161,7 +161,7 @@ def test_half_a_line_of_samples_is_named_with_its_number(tmp_path):
 
 def test_responses_go_by_the_questions_id(tmp_path):
     found = responses(samples_file(results_path(), TASK))
-    assert len(found) == 21 and all(name.startswith("embedded/counter/") for name in found)
+    assert len(found) == 21 and all(name.startswith("test-0-") for name in found)
     path = tmp_path / "s.jsonl"
     for line, words in [({"filtered_resps": "x"}, "one question id"),
                         ({"target": "a", "filtered_resps": ["x", "y"]}, "one text")]:  # fmt: skip

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from PIL import Image
 
 from mbpo_core.evaluation import embedded
 from mbpo_core.evaluation.lmms.bridge import AMBER_GROUPS, doc_to_text, doc_to_visual
+from mbpo_core.evaluation.lmms.questions import embedded_question
 from mbpo_core.evaluation.lmms.results import OWN_TASKS
 from mbpo_core.evaluation.lmms.workfolder import PACKAGED, Data, base_task, expanded, prepare
 from mbpo_core.testbed.scenes import TYPICAL_SHARE
@@ -106,13 +108,16 @@ def test_wrong_answers_score_nothing_and_captions_are_counted_over_the_set(tmp_p
 def test_the_embedded_questions_are_those_of_our_own_evaluator(tmp_path):
     path = prepare("mbpo_embedded_counter", tmp_path, scenes=2)
     kwargs = yaml.safe_load(path.read_text())["lmms_eval_specific_kwargs"]["default"]
-    docs, items = documents(tmp_path, path.stem), embedded.items("test", "counter", 2)
-    assert [doc["question_id"] for doc in docs] == [item.question_id for item in items]
-    for doc, item in zip(docs, items, strict=True):
-        assert doc_to_text(doc, kwargs) == item.question
+    docs = documents(tmp_path, path.stem)
+    questions = embedded.load("test", "counter", 2).questions
+    assert [doc["question_id"] for doc in docs] == [q.question_id for q in questions]
+    for doc, question in zip(docs, questions, strict=True):
+        assert doc_to_text(doc, kwargs) == question.prompt
         (picture,) = doc_to_visual(doc, kwargs)
         assert picture.mode == "RGB"
-        assert (tmp_path / "images" / doc["image"]).read_bytes() == item.image_png
+        assert (tmp_path / "images" / doc["image"]).read_bytes() == question.image
+        again = embedded_question(doc["details"])
+        assert replace(again, image=question.image) == question
 
 
 def test_both_flavours_stand_behind_one_name():
@@ -157,9 +162,10 @@ def test_every_figure_of_amber_is_in_its_yaml(tmp_path):
     assert set(found) == {row["metric"] for row in config["metric_list"]}
     for row in config["metric_list"]:
         assert row["aggregation"] == f"utils.{row['metric'].partition('/')[0]}"
-        assert getattr(module, row["aggregation"].removeprefix("utils."))(found[row["metric"]]) > 0
+        value = getattr(module, row["aggregation"].removeprefix("utils."))(found[row["metric"]])
+        assert (value == 0) == row["metric"].startswith("unread")
     assert len(found["f1"]) == 12 and len(found["f1/attribute"]) == 6
-    assert len(found["f1/attribute_state"]) == 2 and len(found["f1/relation"]) == 4
+    assert len(found["f1/state"]) == 2 and len(found["f1/relation"]) == 4
 
 
 @pytest.mark.parametrize("task", ["mmhal_bench", "object_halbench"])

@@ -10,20 +10,25 @@ __all__ = ["doc_to_text", "doc_to_visual", "process_results"]
 
 
 def accuracy(answers: Sequence[dict[str, Any]]) -> float:
-    """Share of right answers."""
+    """Right answers, percent."""
     return amber_figures(answers)["accuracy"]
 
 
 def precision(answers: Sequence[dict[str, Any]]) -> float:
-    """Right "No" / all "No"."""
+    """Right "No" / all "No", percent."""
     return amber_figures(answers)["precision"]
 
 
 def recall(answers: Sequence[dict[str, Any]]) -> float:
-    """Right "No" / all questions whose answer is no."""
+    """Right "No" / all questions whose answer is no, percent."""
     return amber_figures(answers)["recall"]
 
 
 def f1(answers: Sequence[dict[str, Any]]) -> float:
-    """F1 of the rounded precision and recall."""
+    """F1 of the rounded precision and recall, percent."""
     return amber_figures(answers)["f1"]
+
+
+def unread(answers: Sequence[dict[str, Any]]) -> float:
+    """Share of answers in which no yes or no was found."""
+    return amber_figures(answers)["unread"]

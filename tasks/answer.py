@@ -1,0 +1,194 @@
+"""answer -> answers: greedy answers of the base and the trained model, or those of a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from mbpo_core.config import Model, Recipe
+from mbpo_core.information_gain import information_gain
+from mbpo_core.models.preprocessing import to_units
+from mbpo_core.models.protocol import PromptedResponse
+from mbpo_core.models.qwen_vl import QwenVL
+from storage.store import Coverage
+from storage.tables import TableSpec
+from tasks.benchmark_files import fingerprint_answers
+from tasks.given_answers import given_answers
+from tasks.models import open_policy
+from tasks.packs import run_packs
+from tasks.queries import prompted_all
+from tasks.rows import chunk, fetch, read
+from tasks.runtime import Runtime
+from tasks.stage import Job, ShardRows, Stage, slices
+
+ANSWERS = TableSpec(
+    "answers",
+    pa.schema(
+        [
+            ("answer_id", pa.string()),
+            ("asked_id", pa.string()),
+            ("model", pa.string()),
+            ("benchmark", pa.string()),
+            ("question_id", pa.string()),
+            ("response", pa.string()),
+            ("finished", pa.bool_()),
+            ("iig_mean", pa.float64()),
+            ("reason", pa.string()),
+        ]
+    ),
+)
+OWN = ("embedded", "held_out")
+"""Benchmarks whose gold answers have their gain measured; it triples the work."""
+_COLUMNS = ("asked_id", "benchmark", "question_id", "prompt", "answer", "image_id", "height",
+            "width", "reason")  # fmt: skip
+Row = dict[str, Any]
+
+
+class Answer(Stage):
+    """Greedy answers, kept apart from their scores: scoring again needs no GPU."""
+
+    name = "answer"
+    inputs = ("ask", "train")
+    seeded = False
+    tables = (ANSWERS,)
+
+    def config(self, recipe: Recipe) -> dict[str, Any]:
+        """Return how it is answered; where a file of answers lies does not matter."""
+        return {"answer": recipe.answer.model_dump(mode="json", exclude={"responses": {"path"}})}
+
+    def upstream(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return `ask`, and `train` where the trained model answers."""
+        return ("ask", "train") if "trained" in models_of(recipe) else ("ask",)
+
+    def models(self, recipe: Recipe) -> dict[str, Model]:
+        """Return the base model; the trained one is an input."""
+        return {"policy": recipe.policy} if recipe.answer.responses is None else {}
+
+    def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
+        """Return the content of the file of answers, if there is one."""
+        given = recipe.answer.responses
+        return {} if given is None else {"responses": fingerprint_answers(given)}
+
+    def unused_code(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return what joins a file's answers, unless there is one: models do not depend on it."""
+        return ("tasks.given_answers",) if recipe.answer.responses is None else ()
+
+    def shards(self, job: Job) -> int:
+        """Return the shards of each model, one after the other; a file is one piece."""
+        if job.recipe.answer.responses is not None:
+            return 1
+        return len(job.recipe.answer.models) * _shards_per_model(job)
+
+    def run(self, job: Job, shard: int) -> ShardRows:
+        """Answer one run of questions with one model."""
+        config = job.recipe.answer
+        if config.responses is not None:
+            return ShardRows({"answers": given_answers(job, config.responses)})
+        which, part = divmod(shard, _shards_per_model(job))
+        model = config.models[which]
+        folder = None
+        if model == "trained":
+            folder = job.store.files(job.inputs["train"]) / "model"
+        policy = open_policy(job.recipe.policy, job.device, folder)
+        questions = chunk(_questions(job), config.shard_rows, part)
+        found, splits = _answered(job, policy, questions)
+        name = config.policy_name if model == "base" else model
+        answers = [
+            answer_row(name, question) | found[question["asked_id"]] for question in questions
+        ]
+        return ShardRows({"answers": answers}, facts={"packs_split": splits})
+
+    def coverage(self, job: Job) -> list[Coverage]:
+        """Every question has one answer of each model."""
+        asked = read(job.store, job.inputs["ask"], "questions", ["asked_id"])
+        ids = [f"{name}:{row['asked_id']}" for name in names_of(job.recipe) for row in asked]
+        return [Coverage("answers", "answer_id", ids, unique=True)]
+
+
+def models_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return which models answer; none where a file does."""
+    return recipe.answer.models if recipe.answer.responses is None else ()
+
+
+def names_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return what the models are called in tables."""
+    answer = recipe.answer
+    if answer.responses is not None:
+        return (answer.responses.name,)
+    return tuple(answer.policy_name if model == "base" else model for model in answer.models)
+
+
+def answer_row(model: str, question: Row) -> Row:
+    """Return what an answer's row says of its question."""
+    same = {name: question[name] for name in ("asked_id", "benchmark", "question_id")}
+    return {"answer_id": f"{model}:{question['asked_id']}", "model": model} | same
+
+
+def _questions(job: Job) -> list[Row]:
+    return read(job.store, job.inputs["ask"], "questions", _COLUMNS)
+
+
+def _shards_per_model(job: Job) -> int:
+    return len(slices(len(_questions(job)), job.recipe.answer.shard_rows))
+
+
+def _answered(job: Job, policy: QwenVL, questions: list[Row]) -> tuple[dict[str, Row], int]:
+    """Return answer, gain or reason of each question, and how many packs were split."""
+    config = job.recipe.answer
+    rows = {q["asked_id"]: {"reason": q["reason"]} for q in questions if q["reason"]}
+    usable = [q for q in questions if not q["reason"]]
+    images = fetch(
+        job.store, job.inputs["ask"], "question_images", {q["image_id"] for q in usable},
+        ["image"], "image_id",
+    )  # fmt: skip
+    samples = {
+        q["asked_id"]: {"sample_id": q["asked_id"], "question": q["prompt"], "height": q["height"],
+                        "width": q["width"], "image": images[q["image_id"]]["image"],
+                        "response": q["answer"] if _measured(q) else ""}
+        for q in usable
+    }  # fmt: skip
+    listed = prompted_all(policy, list(samples), samples)
+    rows |= {name: {"reason": row} for name, row in listed if isinstance(row, str)}
+    ready = [row for _, row in listed if not isinstance(row, str)]
+    measured = {q["asked_id"] for q in usable if _measured(q)}
+    made, splits = run_packs(
+        ready,
+        [len(row.prompt) + config.max_new_tokens for row in ready],
+        config.batch_tokens,
+        lambda pack: _answer(policy, pack, measured, config.max_new_tokens),
+        lambda row: (row.sample_id, {"reason": "out_of_memory"}),
+    )
+    return rows | dict(made), splits
+
+
+def _measured(question: Row) -> bool:
+    """Whether the gold answer's gain is measured."""
+    return bool(question["answer"]) and question["benchmark"].startswith(OWN)
+
+
+def _answer(
+    policy: QwenVL, pack: list[PromptedResponse], measured: set[str], max_new_tokens: int
+) -> list[tuple[str, Row]]:
+    sampled = policy.sample(
+        [row.prompt for row in pack],
+        to_units([row.image for row in pack], policy.device),
+        [0] * len(pack),  # greedy: nothing is drawn
+        temperature=0.0,
+        top_p=1.0,
+        max_new_tokens=max_new_tokens,
+    )
+    with_gold = [row for row in pack if row.sample_id in measured]
+    gains = information_gain(policy, with_gold) if with_gold else []
+    gain_of = {row.sample_id: gain for row, gain in zip(with_gold, gains, strict=True)}
+    return [
+        (
+            row.sample_id,
+            {
+                "response": policy.decode(answer.ids),
+                "finished": answer.finished,
+                "iig_mean": gain_of[row.sample_id].iig_mean if row.sample_id in gain_of else None,
+            },
+        )
+        for row, answer in zip(pack, sampled, strict=True)
+    ]
