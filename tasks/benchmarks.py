@@ -16,7 +16,7 @@ from mbpo_core.config import (
     Recipe,
 )
 from mbpo_core.evaluation import embedded, held_out
-from mbpo_core.evaluation.benchmarks import BENCHMARKS
+from mbpo_core.evaluation.benchmarks import BENCHMARKS, load
 from mbpo_core.evaluation.join import Joined, Keys, join, join_in_order
 from mbpo_core.evaluation.protocol import Benchmark, BenchmarkError, Blocks, Question
 from storage.refs import ArtifactRef
@@ -41,7 +41,7 @@ def published(config: PublishedBenchmark) -> Benchmark:
 @lru_cache(maxsize=8)
 @around_the_model()
 def _published(config: PublishedBenchmark, content: str) -> Benchmark:
-    return BENCHMARKS[config.kind].load(read_files(config.questions))
+    return load(config.kind, read_files(config.questions))
 
 
 def asked(

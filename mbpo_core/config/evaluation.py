@@ -41,7 +41,9 @@ class HeldOutBenchmark(Frozen):
 
 PublishedName = Literal[
     "pope", "mmhal", "mm_vet", "llava_bench", "chair", "chair-pattern", "object_halbench",
-    "object_halbench-judge", "object_halbench-judge-nltk", "amber-generative",
+    "object_halbench-judge", "object_halbench-judge-nltk", "amber", "amber-generative", "mme",
+    "amber-discriminative", "hallusion_bench", "hallusion_bench-judge", "ai2d", "mmstar",
+    "mmbench", "scienceqa", "multiple_choice",
 ]  # fmt: skip
 """The benchmarks of `mbpo_core.evaluation.benchmarks`."""
 
@@ -63,6 +65,7 @@ class PublishedBenchmark(Frozen):
 
 JUDGED: tuple[PublishedName, ...] = (
     "mmhal", "mm_vet", "llava_bench", "object_halbench-judge", "object_halbench-judge-nltk",
+    "hallusion_bench-judge",
 )  # fmt: skip
 """Those whose answers a model judges."""
 PUBLISHED: tuple[str, ...] = get_args(PublishedName)

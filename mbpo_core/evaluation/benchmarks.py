@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mbpo_core.evaluation import (
     ai2d,
+    amber,
     amber_discriminative,
     amber_generative,
     chair,
@@ -27,7 +28,7 @@ from mbpo_core.evaluation import (
 )
 from mbpo_core.evaluation.choice_files import choice_fields
 from mbpo_core.evaluation.join import Keys, Record, response_of, usual_fields
-from mbpo_core.evaluation.protocol import Benchmark, Blocks, Join, SourceFile
+from mbpo_core.evaluation.protocol import Benchmark, BenchmarkError, Blocks, Join, SourceFile
 from mbpo_core.evaluation.stored_reviews import Reader, own
 
 
@@ -104,6 +105,11 @@ BENCHMARKS: dict[str, Definition] = {
         load=object_halbench_judge.load_nltk, blocks=object_halbench.blocks,
         keys=object_halbench.KEYS, judged=True, reviews=own,
     ),
+    "amber": Definition(
+        what="AMBER, both tasks: their figures and the AMBER score",
+        files=f"{amber_generative.FILES}; query_all.json",
+        load=amber.load, blocks=amber.blocks, keys=amber.KEYS, subset=True,
+    ),
     "amber-generative": Definition(
         what="AMBER, generative: CHAIR, Cover, Hal and Cog in percent",
         files=f"{amber_generative.FILES}; query_generative.json",
@@ -163,3 +169,20 @@ BENCHMARKS: dict[str, Definition] = {
         fields=multiple_choice.fields,
     ),
 }  # fmt: skip
+
+
+def load(name: str, files: Sequence[SourceFile]) -> Benchmark:
+    """Return a published benchmark as its files make it.
+
+    Raises:
+        BenchmarkError: the files do not make it; the message says what is missing or wrong.
+    """
+    for file in files:
+        if isinstance(file.content, list):
+            odd = [each for each in file.content if not isinstance(each, Mapping)]
+            if odd:
+                raise BenchmarkError(
+                    f"{file.name} holds {str(odd[0])[:60]!r} where {name} expects records: "
+                    f"{BENCHMARKS[name].files}"
+                )
+    return BENCHMARKS[name].load(files)

@@ -81,8 +81,10 @@ def _sorted(files: Sequence[SourceFile]) -> tuple[Mapping[str, Any], set[str] | 
             lists.append(file)
         elif isinstance(file.content.get("test"), list):
             split = set(map(str, file.content["test"]))
-        else:
+        elif all(isinstance(problem, Mapping) for problem in file.content.values()):
             problems = file.content
+        else:
+            raise BenchmarkError(f"{file.name} is neither problems.json nor pid_splits.json")
     return problems, split, lists
 
 
