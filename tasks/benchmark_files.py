@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,10 @@ def fingerprint_files(paths: Sequence[str]) -> str:
 
 
 def fingerprint_answers(given: GivenResponses) -> str:
-    """Return the hash of the file. Raises SourceError if it is not there."""
+    """Return the hash of the file or files of answers. Raises SourceError if there is none."""
     path = Path(given.path)
+    if path.is_dir():
+        return fingerprint_files([given.path])
     if not path.is_file():
         raise SourceError(f"file of answers not found: {given.path}")
     return sha256_file(path)
@@ -89,28 +91,43 @@ def read_file(path: Path) -> Any:
     return text
 
 
-def answer_records(path: Path) -> list[dict[str, Any]]:
-    """Return the answers in a file as records.
+Table = Callable[[SourceFile], Sequence[Any]]
+
+
+def answer_records(path: Path, table: Table | None = None) -> list[dict[str, Any]]:
+    """Return the answers in a file, or in all files of a folder, as records.
 
     An object of id and answer (MM-Vet's form) becomes records of both; the samples that lmms-eval
     logs have the fields of their document beside their own.
-    Raises SourceError where there is none.
+
+    Args:
+        path: file or folder.
+        table: reads text files, where the benchmark has answers in such.
+
+    Raises:
+        SourceError: there are none.
     """
-    if not path.is_file():
+    if not path.exists():
         raise SourceError(f"file of answers not found: {path}")
-    content = _cached(path, sha256_file(path))
-    if isinstance(content, dict):
-        if not all(isinstance(value, str) for value in content.values()):
-            raise SourceError(f"{path.name} is neither a list of answers nor an object of id: text")
-        return [{"question_id": name, "response": text} for name, text in content.items()]
-    if not isinstance(content, list):
-        raise SourceError(f"{path.name} holds no answers but {str(content)[:_SHOWN]!r}")
-    return [_flat(record) for record in content]
+    return list(_answers(path, fingerprint_files([str(path)]), table))
 
 
 @lru_cache(maxsize=2)
-def _cached(path: Path, content: str) -> Any:
-    return read_file(path)
+def _answers(path: Path, content: str, table: Table | None) -> tuple[dict[str, Any], ...]:
+    return tuple(r for file in read_files([str(path)]) for r in _records_of(file, table))
+
+
+def _records_of(file: SourceFile, table: Table | None) -> list[Any]:
+    content = file.content
+    if isinstance(content, dict):
+        if not all(isinstance(value, str) for value in content.values()):
+            raise SourceError(f"{file.name} is neither a list of answers nor an object of id: text")
+        return [{"question_id": name, "response": text} for name, text in content.items()]
+    if isinstance(content, str) and table is not None:
+        return list(table(file))
+    if not isinstance(content, list):
+        raise SourceError(f"{file.name} holds no answers but {str(content)[:_SHOWN]!r}")
+    return [_flat(record) for record in content]
 
 
 def _flat(record: Any) -> Any:

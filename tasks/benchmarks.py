@@ -71,15 +71,13 @@ def asked(
     return published(config)
 
 
-def joined(
-    benchmark: str, questions: Sequence[Question], records: list[dict[str, Any]],
-    given: GivenResponses,
-) -> Joined:  # fmt: skip
+def joined(benchmark: str, questions: Sequence[Question], given: GivenResponses) -> Joined:
     """Return which answer of a file belongs to which question of a benchmark.
 
     Raises BenchmarkError, naming file and benchmark, where they do not fit.
     """
     definition = BENCHMARKS.get(benchmark)
+    records = answer_records(Path(given.path), definition.table if definition else None)
     reading: dict[str, Any] = {} if definition is None else {"response": definition.response}
     try:
         if given.in_order:
@@ -99,7 +97,7 @@ def answered_only(
     """Return the questions that count: of a truth about all of COCO, those that were answered."""
     if given is None or config.name not in BENCHMARKS or not BENCHMARKS[config.name].subset:
         return questions
-    found = joined(config.name, questions, answer_records(Path(given.path)), given).responses
+    found = joined(config.name, questions, given).responses
     return [question for question in questions if question.question_id in found]
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from mbpo_core.config import GivenResponses
 from mbpo_core.evaluation.protocol import Question
 from storage.tables import TableSpec
 from tasks.ask import QUESTIONS, question_of
-from tasks.benchmark_files import answer_records
 from tasks.benchmarks import joined
 from tasks.rows import read
 from tasks.stage import Job
@@ -25,10 +23,9 @@ def given_answers(job: Job, given: GivenResponses) -> list[Row]:
 
     Raises BenchmarkError where the file does not fit (see `mbpo_core.evaluation.join`).
     """
-    records = answer_records(Path(given.path))
     rows = []
     for benchmark, questions in _by_benchmark(job).items():
-        found = joined(benchmark, questions, records, given)
+        found = joined(benchmark, questions, given)
         for question in questions:
             text = found.responses.get(question.question_id)
             asked = f"{benchmark}/{question.question_id}"

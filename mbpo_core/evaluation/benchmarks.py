@@ -45,6 +45,8 @@ class Definition:
     keys: Keys = (("question_id",),)
     fields: Callable[[Record], Join] = usual_fields
     response: Callable[[Record], str | None] = response_of
+    table: Callable[[SourceFile], list[Record]] | None = None
+    """Reads answers in a text file, where the official script has them so."""
     judged: bool = False
     """Answers are scored by a model (`JudgedBenchmark`)."""
     reviews: Reader | None = None
@@ -120,7 +122,7 @@ BENCHMARKS: dict[str, Definition] = {
         what="MME: perception and cognition, two yes/no questions an image; score, acc, acc+",
         files="<category>.txt of eval_tool, or lmms-eval's or VLMEvalKit's records; "
         "llava_mme.jsonl for where the images lie",
-        load=mme.load, blocks=mme.blocks, keys=mme.KEYS, fields=mme.fields,
+        load=mme.load, blocks=mme.blocks, keys=mme.KEYS, fields=mme.fields, table=mme.table,
     ),
     "amber-discriminative": Definition(
         what="AMBER, yes/no: existence, attribute, relation; F1 with No as the positive class",
