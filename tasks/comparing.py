@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
-from mbpo_core.recipes.measuring import measuring
-from storage.catalog import rebuild_catalog
 from storage.refs import ArtifactRef
-from storage.runs import finish_run, start_run
 from storage.store import ArtifactStore
+from tasks.alone import make_alone
 from tasks.comparison import Compare, answers_of
-from tasks.inline import inline
-from tasks.materialise import materialise
-from tasks.pool import WorkerPool
-from tasks.runtime import Runtime
 
 
 class CompareError(ValueError):
@@ -41,21 +33,7 @@ def compare_refs(
     if not common:
         raise CompareError(f"{a} and {b} have no benchmark in common")
     stage = Compare(a_model, b_model, draws, seed)
-    run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-    runtime, recipe = Runtime(root=root, devices=("cpu",)), measuring([], answer={}, evaluate={})
-    start_run(store.root, run_id, stage.name)
-    status = "failed"
-    try:
-        with WorkerPool(runtime) as pool:  # nobody of it is asked
-            made = materialise(
-                stage, recipe, runtime, {"a": a_ref, "b": b_ref}, pool, run_id,
-                run_shards=inline(stage),
-            )  # fmt: skip
-        status = "completed"
-    finally:
-        finish_run(store.root, run_id, status)
-        rebuild_catalog(store)
-    return made.ref, a_model, b_model
+    return make_alone(stage, root, {"a": a_ref, "b": b_ref}), a_model, b_model
 
 
 def _resolved(store: ArtifactStore, text: str) -> tuple[ArtifactRef, str]:

@@ -86,7 +86,7 @@ class Evaluate(Stage):
     inputs = ("ask", "answer")
     seeded = False
     tables = (METRICS, PREDICTIONS, REVIEWS)
-    libraries = ("numpy", "pyarrow")
+    libraries = ("numpy", "pyarrow", "nltk", "textblob")
     finishing = True
     counted = "predictions"
 

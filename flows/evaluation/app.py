@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from flows.evaluation.compare import compare
+from flows.evaluation.lmms import command as lmms
 from flows.evaluation.measure import benchmarks, model, responses
 from flows.evaluation.table import table
 
@@ -17,3 +18,4 @@ evaluation.command()(responses)
 evaluation.command()(model)
 evaluation.command()(compare)
 evaluation.command()(table)
+evaluation.command(name="lmms")(lmms)

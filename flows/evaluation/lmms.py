@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.table import Table
 
-from flows.console import err, errors_in_words
+from flows.console import ROOT, Root, err, errors_in_words
 from flows.console import out as console
 from mbpo_core.evaluation.lmms import workfolder
 from mbpo_core.evaluation.lmms.command import Command, build
@@ -27,6 +27,7 @@ from mbpo_core.evaluation.lmms.record import (
 )
 from mbpo_core.evaluation.lmms.results import results_files
 from mbpo_core.evaluation.lmms.samples import samples_file
+from tasks.lmms import store_lmms
 
 DEFAULT_FOLDER = Path(".mbpo/lmms-eval")
 
@@ -66,6 +67,7 @@ def command(
         Path | None, typer.Option(help="AMBER's annotations.json; default: near its questions.")
     ] = None,
     scenes: Annotated[int, typer.Option(min=1, help="Of mbpo_embedded, for each flavour.")] = 20,
+    root: Root = ROOT,
 ) -> None:
     """Measure a checkpoint with lmms-eval: print the exact command, run it, read its figures back.
 
@@ -88,7 +90,7 @@ def command(
         print(line.shell(), flush=True)  # whole and first of all: it can be copied
         if run:
             _run_or_say_why_not(line, folder, found)
-        _report(folder, made)
+        _report(folder, made, root)
 
 
 def _data(
@@ -164,7 +166,7 @@ def _fail(why: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _report(folder: Path, ours: Sequence[str]) -> None:
+def _report(folder: Path, ours: Sequence[str], root: Path) -> None:
     """Write metrics.jsonl and the files for other scorers, and print the table."""
     rows = lmms_rows(folder)
     if not rows:
@@ -179,6 +181,7 @@ def _report(folder: Path, ours: Sequence[str]) -> None:
                     print(f"answers of {task}: {file}")
     console.print(_table(rows))
     print(f"{len(rows)} rows: {write_metrics(folder, rows)}")
+    print(f"stored as {store_lmms(root, rows).short}: mbpo sql 'select * from metrics'")
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:

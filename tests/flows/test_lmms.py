@@ -8,24 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from flows.evaluation.lmms import command
+from flows.cli import app
 from mbpo_core.evaluation.lmms.command import START_MODULE
 from mbpo_core.evaluation.lmms.interpreter import inspect
 from mbpo_core.evaluation.lmms.record import lmms_rows
+from storage.catalog import query
 from tests.mbpo_core.evaluation.lmms.checkpoints import RUN, checkpoint
 from tests.mbpo_core.evaluation.lmms.test_tasks import amber_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "lmms-eval.md"
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command(name="lmms")(command)
-app.command(name="other")(lambda: None)  # with a single command, typer leaves out its name
 
 
 def lmms(*words):
-    return CliRunner().invoke(app, ["lmms", *map(str, words)], env={"COLUMNS": "200"})
+    """Run the command; the store is below the output folder unless another one is named."""
+    words = [str(word) for word in words]
+    if "--root" not in words and "--out" in words:
+        words += ["--root", words[words.index("--out") + 1] + "/store"]
+    return CliRunner().invoke(app, ["eval", "lmms", *words], env={"COLUMNS": "200"})
 
 
 @pytest.fixture
@@ -86,6 +87,13 @@ def test_figures_of_a_run_are_read_back_and_stored(model, tmp_path, monkeypatch)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert rows == lmms_rows(out) and len(rows) == 22 and {row["model"] for row in rows} == {"mine"}
     assert all(f"{row['value']:.3f}" in done.output for row in rows)
+    stored = query(out / "store", "select * from metrics")
+    names = [column[0] for column in stored.description]
+    kept = [dict(zip(names, row, strict=True)) for row in stored.fetchall()]
+    same = ("model", "benchmark", "kind", "metric", "value", "n", "low", "high", "method")
+    assert [[row[name] for name in same] for row in kept] == [
+        [row[name] for name in same] for row in rows
+    ]
     # What was run by hand, on another machine perhaps, is read without running anything.
     (out / "metrics.jsonl").unlink()
     done = lmms(model, "--out", out, "--name", "mine", "--device", "cpu", "--no-run")
@@ -158,7 +166,7 @@ def test_a_folder_of_another_checkpoint_is_not_overwritten(model, tmp_path):
 
 
 def test_every_command_of_the_page_is_understood_and_help_warns_of_jpeg():
-    found = re.findall(r"^mbpo eval (lmms .*)", PAGE.read_text(), re.MULTILINE)
+    found = re.findall(r"^mbpo (eval lmms .*)", PAGE.read_text(), re.MULTILINE)
     assert len(found) >= 3
     for line in found:
         words = shlex.split(line, comments=True)

@@ -13,19 +13,18 @@ from typing import Any, Final
 
 from PIL import Image
 
+from mbpo_core.evaluation import amber_discriminative as amber
 from mbpo_core.evaluation.embedded import Embedded
 from mbpo_core.evaluation.lmms.questions import embedded_question
-from mbpo_core.rewards import verify
+from mbpo_core.evaluation.protocol import Answer as ScoredAnswer
+from mbpo_core.evaluation.protocol import Score
 
 AMBER_GROUPS: Final = {
-    "discriminative-hallucination": ("existence",),
-    "discriminative-attribute-state": ("attribute", "state"),
-    "discriminative-attribute-number": ("attribute", "number"),
-    "discriminative-attribute-action": ("attribute", "action"),
-    "discriminative-relation": ("relation",),
+    "existence": ("existence",), "state": ("attribute", "state"),
+    "number": ("attribute", "number"), "action": ("attribute", "action"),
     "relation": ("relation",),
-}
-"""Types in AMBER's annotations, and the groups of its report that they count for beside `all`."""
+}  # fmt: skip
+"""Kinds of AMBER's questions, and the groups of its report that they count for beside `all`."""
 AMBER_FIGURES: Final = ("accuracy", "precision", "recall", "f1", "unread")
 Answer = dict[str, Any]
 
@@ -79,44 +78,35 @@ def chair_i(answers: Sequence[Answer]) -> float:
 def amber_results(doc: Answer, results: Sequence[str]) -> dict[str, Answer]:
     """Read one discriminative answer of AMBER and file it under each figure of its groups.
 
-    The official script takes exactly `Yes` and `No`. Here the verifier reads the answer first, so
-    that "No, there is none." is a no; what it cannot read is neither, hence wrong.
-
     Raises:
         ValueError: an unknown type of question.
     """
     facts = json.loads(doc["details"])
-    groups = AMBER_GROUPS.get(facts["type"])
-    if groups is None:
+    kind = amber.KINDS.get(facts["type"])
+    if kind is None:
         raise ValueError(f"AMBER question {facts['id']} has the unknown type {facts['type']!r}")
-    said = verify(results[0], "yes_no", facts["truth"]).extracted
-    answer = facts | {"said": said}
+    answer = facts | {"kind": kind, "said": amber.read(results[0])[0]}
     return {
         f"{figure}/{group}" if group != "all" else figure: answer | {"group": group}
-        for group in ("all", *groups)
+        for group in ("all", *AMBER_GROUPS[kind])
         for figure in AMBER_FIGURES
     }
 
 
 def amber_figures(answers: Sequence[Answer]) -> dict[str, float]:
-    """Accuracy, precision, recall and F1 of one group in percent; "No" is the positive class.
-
-    AMBER's inference.py: counters in a denominator begin at 0.001 (attribute adds up three of
-    them), figures are rounded to one digit, and F1 is taken of the rounded ones, with 0.0001
-    (existence: 0.001) below. `unread` is the share of answers without a yes or no.
-    """
+    """Return the figures of one group of answers as `amber_discriminative` computes them."""
     group = answers[0]["group"]
-    start = 0.003 if group == "attribute" else 0.001
-    right = sum(a["said"] == a["truth"] for a in answers)
-    no = sum(a["truth"] == "no" for a in answers)
-    said_no = sum(a["said"] == "no" for a in answers)
-    both = sum(a["said"] == a["truth"] == "no" for a in answers)
-    accuracy, precision, recall = (
-        round(count / (of + start) * 100, 1)
-        for count, of in ((right, len(answers)), (both, said_no), (both, no))
+    (block,) = (b for b in amber.blocks([_scored(a) for a in answers]) if b.kind == group)
+    sums = block.terms.sum(0)
+    return {figure.metric: float(figure.value(sums)) for figure in block.figures}
+
+
+def _scored(answer: Answer) -> ScoredAnswer:
+    said = answer["said"]
+    score = Score(
+        correct=said == answer["truth"],
+        said_yes=None if said is None else said == "yes",
+        facts={"gold": answer["truth"]},
     )
-    small = 0.001 if group == "existence" else 0.0001
-    product, total = (precision / 100) * (recall / 100), precision / 100 + recall / 100
-    f1 = round(2 * product / (total + small) * 100, 1)
-    unread = sum(a["said"] is None for a in answers) / len(answers)
-    return dict(zip(AMBER_FIGURES, (accuracy, precision, recall, f1, unread), strict=True))
+    name = str(answer["id"])
+    return ScoredAnswer("", "amber-discriminative", name, answer["kind"], name, "", score)

@@ -35,7 +35,9 @@ REPORT = {"Descriminative Task": "", "Exsitence": "/existence", "Attribute": "/a
 
 
 def answers(pairs, group="all"):
-    return [{"truth": truth, "said": said, "group": group} for truth, said in pairs]
+    kind = {"all": "relation", "attribute": "state"}.get(group, group)
+    return [{"id": i, "kind": kind, "truth": truth, "said": said, "group": group}
+            for i, (truth, said) in enumerate(pairs)]  # fmt: skip
 
 
 def figures(found):

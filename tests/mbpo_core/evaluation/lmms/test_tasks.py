@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from mbpo_core.evaluation import embedded
-from mbpo_core.evaluation.lmms.bridge import AMBER_GROUPS, doc_to_text, doc_to_visual
+from mbpo_core.evaluation.amber_discriminative import KINDS
+from mbpo_core.evaluation.lmms.bridge import doc_to_text, doc_to_visual
 from mbpo_core.evaluation.lmms.questions import embedded_question
 from mbpo_core.evaluation.lmms.results import OWN_TASKS
 from mbpo_core.evaluation.lmms.workfolder import PACKAGED, Data, base_task, expanded, prepare
@@ -49,7 +50,7 @@ def documents(folder, name):
 
 def amber_files(folder):
     """Two questions of every type, one whose answer is yes and one no, and a generative one."""
-    cases = [(kind, truth) for kind in AMBER_GROUPS for truth in ("yes", "no")]
+    cases = [(kind, truth) for kind in KINDS for truth in ("yes", "no")]
     known = [{"id": 1, "type": "generative", "truth": ["sky"], "hallu": []}]
     known += [{"id": n, "type": k, "truth": t} for n, (k, t) in enumerate(cases, 2)]
     asked = [{"id": row["id"], "image": "a.png", "query": f"Is it {row['id']}?"} for row in known]
