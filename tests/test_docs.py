@@ -26,7 +26,7 @@ def commands(name):
     """Lines of the shell blocks of all pages that begin with a word, comments cut off."""
     for page in PAGES:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words[:1] == [name]:
                     yield words[1:]

@@ -118,7 +118,7 @@ class Combination:
 BASE = small_recipe(
     score__signals=["information_gain", "answer_entropy"], score__answer_tokens=6,
     ingest__source__scenes=3, select__k=6, pair__max_online=4, respond__max_new_tokens=8,
-    train__max_steps=3, train__groups_per_step=2, evaluate__limit=2, evaluate__max_new_tokens=6,
+    train__max_steps=3, train__groups_per_step=2, evaluate__limit=2, answer__max_new_tokens=6,
     evaluate__benchmarks=[{"kind": "embedded", "split": "counter", "scenes": 2}],
     evaluate__bootstrap=100, train__stream_norm_every=0, respond__shard_rows=20,
 )  # fmt: skip

@@ -1,0 +1,104 @@
+"""A recipe with several benchmarks: base and trained model in one table."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from storage.catalog import query
+from tasks.pipeline import Choice
+from tasks.plan import plan
+from tests.pipelines import rows, run, runtime, small_recipe
+
+
+@pytest.fixture(scope="module")
+def pope(tmp_path_factory):
+    """One split of synthetic questions about four pictures."""
+    folder = tmp_path_factory.mktemp("pope")
+    lines = []
+    for i in range(4):
+        Image.new("RGB", (56, 56), (60 * i, 80, 120)).save(folder / f"{i}.png")
+        lines.append({"question_id": i, "image": f"{i}.png", "text": f"Is there a {i}?",
+                      "label": "yes" if i % 2 else "no"})  # fmt: skip
+    (folder / "coco_pope_random.json").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def several(pope, **changes):
+    benchmarks = [
+        {"kind": "embedded", "split": "counter", "scenes": 2},
+        {"kind": "held_out", "closed": 2, "open": 2},
+        {"kind": "pope", "questions": [str(pope)]},
+    ]
+    return small_recipe(evaluate__benchmarks=benchmarks, evaluate__limit=None, **changes)
+
+
+@pytest.fixture(scope="module")
+def measured(finished, pope, tmp_path_factory):
+    root, _, _ = finished
+    copy = tmp_path_factory.mktemp("several") / "store"
+    shutil.copytree(root, copy)
+    run(several(pope), runtime(copy), Choice(start="train"))
+    return copy
+
+
+def test_both_models_answer_every_question_of_every_benchmark(measured):
+    metrics = rows(measured, "evaluate", "metrics")
+    names = {"embedded/counter", "held_out", "pope"}
+    assert {(row["model"], row["benchmark"]) for row in metrics} == {
+        (model, name) for model in ("base", "trained") for name in names
+    }
+    asked = rows(measured, "ask", "questions")
+    assert {row["benchmark"] for row in asked} == names
+    assert len(rows(measured, "evaluate", "predictions")) == 2 * len(asked)
+    counts = query(measured, "select benchmark, count(*) from questions group by all").fetchall()
+    assert dict(counts)["pope"] == 4 and dict(counts)["embedded/counter"] == 14
+
+
+def test_the_gain_of_gold_answers_is_measured_on_our_own_benchmarks_alone(measured):
+    by_benchmark = {}
+    for row in rows(measured, "answer", "answers"):
+        by_benchmark.setdefault(row["benchmark"], set()).add(row["iig_mean"] is not None)
+    assert by_benchmark == {"embedded/counter": {True}, "held_out": {True}, "pope": {False}}
+
+
+def test_another_rule_for_scores_leaves_the_answers_alone(measured, pope):
+    """More draws of the bootstrap: only `evaluate` is made again."""
+    steps = {s.stage: s.state for s in plan(several(pope, evaluate__bootstrap=500),
+                                            runtime(measured))}  # fmt: skip
+    assert [name for name, state in steps.items() if state != "hit"] == ["evaluate"]
+
+
+def test_other_pictures_are_other_questions(measured, pope, tmp_path):
+    other = tmp_path / "pope"
+    shutil.copytree(pope, other)
+    Image.new("RGB", (56, 56)).save(other / "0.png")
+    steps = {s.stage: s for s in plan(several(other), runtime(measured))}
+    assert steps["ask"].state == "miss" and steps["ask"].rows == 14 + 4 + 4
+    assert any("pope" in why for why in steps["ask"].why)
+    (other / "coco_pope_random.json").write_text("{}")
+    steps = {s.stage: s for s in plan(several(other), runtime(measured))}
+    assert steps["ask"].state == "miss" and "coco_pope_<split>.json" in steps["ask"].why[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluate__benchmarks": [{"kind": "held_out"}] * 2}, "names held_out more than once"),
+        ({"answer__models": []}, "nothing answers the questions"),
+        ({"answer__policy_name": "trained"}, "cannot be `trained`"),
+        ({"evaluate__benchmarks": [{"kind": "mmhal", "questions": ["x"]}]}, "needs a judge"),
+        (
+            {"evaluate__benchmarks": [{"kind": "mmhal", "questions": ["x"]},
+                                      {"kind": "mm_vet", "questions": ["x"]}],
+             "evaluate__judge": {"kind": "stored", "path": "y"}},
+            "one file of stored reviews cannot serve mmhal, mm_vet",
+        ),
+        ({"train__benchmarks": [{"kind": "mmhal", "questions": ["x"]}]}, "no judge is asked"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        small_recipe(**changes)
