@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mbpo_core.config.base import Frozen
 from mbpo_core.config.judge import Judge
+from mbpo_core.evaluation.benchmarks import BENCHMARKS
 
 
 class EmbeddedBenchmark(Frozen):
@@ -39,19 +40,16 @@ class HeldOutBenchmark(Frozen):
         return "held_out"
 
 
-PublishedName = Literal[
-    "pope", "mmhal", "mm_vet", "llava_bench", "chair", "chair-pattern", "object_halbench",
-    "object_halbench-judge", "object_halbench-judge-nltk", "amber", "amber-generative", "mme",
-    "amber-discriminative", "hallusion_bench", "hallusion_bench-judge", "ai2d", "mmstar",
-    "mmbench", "scienceqa", "multiple_choice",
-]  # fmt: skip
-"""The benchmarks of `mbpo_core.evaluation.benchmarks`."""
+PUBLISHED: tuple[str, ...] = tuple(BENCHMARKS)
+JUDGED: tuple[str, ...] = tuple(name for name in BENCHMARKS if BENCHMARKS[name].judged)
+"""Those whose answers a model judges."""
 
 
 class PublishedBenchmark(Frozen):
     """A published benchmark, read from files that the user has."""
 
-    kind: PublishedName
+    kind: Literal[PUBLISHED]  # type: ignore[valid-type]
+    """One of `mbpo_core.evaluation.benchmarks`."""
     questions: tuple[str, ...] = Field(min_length=1)
     """Files, or folders of them: JSON, JSONL, TSV, XLSX, Parquet or text, also with `.gz`."""
     image_root: str | None = None
@@ -63,12 +61,6 @@ class PublishedBenchmark(Frozen):
         return self.kind
 
 
-JUDGED: tuple[PublishedName, ...] = (
-    "mmhal", "mm_vet", "llava_bench", "object_halbench-judge", "object_halbench-judge-nltk",
-    "hallusion_bench-judge",
-)  # fmt: skip
-"""Those whose answers a model judges."""
-PUBLISHED: tuple[str, ...] = get_args(PublishedName)
 Benchmark = Annotated[
     EmbeddedBenchmark | HeldOutBenchmark | PublishedBenchmark, Field(discriminator="kind")
 ]

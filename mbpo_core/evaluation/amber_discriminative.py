@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mbpo_core.data.answers import extract_yes_no
 from mbpo_core.evaluation.join import Record, same_text
 from mbpo_core.evaluation.pictures import picture_name, pictures
@@ -32,7 +30,7 @@ from mbpo_core.evaluation.protocol import (
     Score,
     SourceFile,
 )
-from mbpo_core.evaluation.statistics import Block, Figure, Sums, block
+from mbpo_core.evaluation.statistics import Block, Figure, Sums, block, rounded
 
 KEYS = (("question_id",), ("image", "text"))
 KINDS = {
@@ -173,20 +171,16 @@ def _figures(counter: float, epsilon: float) -> tuple[Figure, ...]:
     """Of sums over: right, answers, right "No", said "No", truth "no", unread."""
 
     def rate(above: int, below: int) -> Callable[[Sums], Sums]:
-        return lambda s: _round(s[..., above] / (s[..., below] + counter) * 100)
+        return lambda s: rounded(s[..., above] / (s[..., below] + counter) * 100, 1)
 
     precision, recall = rate(2, 3), rate(2, 4)
 
     def f1(sums: Sums) -> Sums:
         p, r = precision(sums) / 100, recall(sums) / 100
-        return _round(2 * p * r / (p + r + epsilon) * 100)
+        return rounded(2 * p * r / (p + r + epsilon) * 100, 1)
 
     unread = Figure("unread", lambda s: s[..., 5] / s[..., 1], better=-1)
     return (
         Figure("accuracy", rate(0, 1)), Figure("precision", precision), Figure("recall", recall),
         Figure("f1", f1), unread,
     )  # fmt: skip
-
-
-_round = np.vectorize(lambda value: round(float(value), 1), otypes=[np.float64])
-"""Python's rounding: NumPy's scales by ten first, which takes 44.45 to 44.4, not to 44.5."""

@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from mbpo_core.evaluation.nltk_words import lemma, tags, tokens
 from mbpo_core.evaluation.protocol import (
     Answer,
@@ -29,7 +27,7 @@ from mbpo_core.evaluation.protocol import (
     Score,
     SourceFile,
 )
-from mbpo_core.evaluation.statistics import Block, Figure, Sums, block
+from mbpo_core.evaluation.statistics import Block, Figure, Sums, block, rounded
 
 KEYS = (("question_id",), ("image",))
 PROMPT = "Describe this image."
@@ -185,17 +183,12 @@ def _owned(words: Sequence[str], relation: Mapping[str, Sequence[str]]) -> list[
     return related + [(word, place) for place, word in enumerate(words)]
 
 
-def rounded(values: Sums) -> Sums:
-    """Return percentages to one decimal by Python's rounding, from which NumPy's departs."""
-    return np.vectorize(lambda value: round(float(value), 1), otypes=[float])(values)
-
-
 def _percent(above: int, below: int) -> Callable[[Sums], Sums]:
-    return lambda sums: rounded(sums[..., above] / (START + sums[..., below]) * 100)
+    return lambda sums: rounded(sums[..., above] / (START + sums[..., below]) * 100, 1)
 
 
 def _hal(sums: Sums) -> Sums:
-    return rounded(100 - sums[..., 6] / (START + sums[..., 7]) * 100)
+    return rounded(100 - sums[..., 6] / (START + sums[..., 7]) * 100, 1)
 
 
 FIGURES = (

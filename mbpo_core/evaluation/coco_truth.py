@@ -7,8 +7,6 @@ COCO 2014 (train and val), by number.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from mbpo_core.evaluation.coco_objects import Vocabulary, mentions
 from mbpo_core.evaluation.join import same_image, same_text
 from mbpo_core.evaluation.lemmatisers import Lemmatiser
+from mbpo_core.evaluation.pictures import picture_of
 from mbpo_core.evaluation.protocol import BenchmarkError, SourceFile
 
 FILES = (
@@ -24,8 +23,6 @@ FILES = (
 )
 _TRUTH_COLUMN = "gt_object"
 """Of the questions that lmms-eval asks: they bring their objects along."""
-_LEAST_BASE64 = 400
-"""A string this long is no path; a picture in base64 never is as short."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def _is_table(value: Mapping[str, Any]) -> bool:
 def _asked(file: SourceFile, record: Any) -> Asked:
     if not isinstance(record, Mapping):
         raise BenchmarkError(f"{file.name}: no question with image or image_id: {record!r:.80}")
-    picture = _picture(record)
+    picture = picture_of(record)
     path = picture if isinstance(picture, str) else _path(record)
     # A path names its image; only where there is none is `question_id` the number (lmms-eval).
     name = next((record[n] for n in ("image_id", "image_source") if _given(record.get(n))), path)
@@ -164,19 +161,6 @@ def _asked(file: SourceFile, record: Any) -> Asked:
         image, text=text, picture=picture, objects=record.get(_TRUTH_COLUMN),
         question_id=None if asked is None or name is None else str(asked),
     )  # fmt: skip
-
-
-def _picture(record: Mapping[str, Any]) -> str | bytes | None:
-    """Return path or bytes: a Parquet image, base64 as in TSV and Object HalBench's file."""
-    value = record.get("image") or record.get("image_path")
-    if isinstance(value, Mapping):
-        return value.get("bytes") or value.get("path")
-    if isinstance(value, str) and len(value) >= _LEAST_BASE64:
-        try:
-            return base64.b64decode(value, validate=True)
-        except binascii.Error:
-            return value
-    return value if isinstance(value, str | bytes) else None
 
 
 def _path(record: Mapping[str, Any]) -> str | None:

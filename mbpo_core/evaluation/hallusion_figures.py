@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-import numpy as np
-
 from mbpo_core.evaluation.groups import all_right
 from mbpo_core.evaluation.protocol import Answer
-from mbpo_core.evaluation.statistics import Block, Figure, Sums, block, divide
+from mbpo_core.evaluation.statistics import Block, Figure, Sums, block, divide, rounded
 
 Group = Callable[[Answer], tuple[str, ...] | None]
 
@@ -71,10 +69,8 @@ def _is_unclear(answer: Answer) -> bool:
 
 
 def _percent(above: int) -> Callable[[Sums], Sums]:
-    return lambda sums: _round(divide(100 * sums[..., above], sums[..., above + 1]))
+    return lambda sums: rounded(divide(100 * sums[..., above], sums[..., above + 1]), 4)
 
-
-_round = np.vectorize(lambda value: round(float(value), 4), otypes=[np.float64])
 
 FIGURES = (
     Figure("aAcc", _percent(0)),

@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from mbpo_core.evaluation.join import Record, same_image, same_text
 from mbpo_core.evaluation.judge import prompt_text, unjudged
 from mbpo_core.evaluation.pictures import name_of, pictures
@@ -31,7 +29,7 @@ from mbpo_core.evaluation.protocol import (
     Score,
     SourceFile,
 )
-from mbpo_core.evaluation.statistics import Block, Figure, Sums, block, divide
+from mbpo_core.evaluation.statistics import Block, Figure, Sums, block, divide, rounded
 from mbpo_core.evaluation.stored_reviews import (
     grades_of,
     is_own,
@@ -240,24 +238,18 @@ def _by_id(record: Record) -> Join:
 
 
 def _relative(sums: Sums) -> Sums:
-    model, reference = _rounded(_mean(1)(sums), 3), _rounded(_mean(0)(sums), 3)
-    return _rounded(divide(model, reference) * 100, 1)
+    model, reference = rounded(_mean(1)(sums), 3), rounded(_mean(0)(sums), 3)
+    return rounded(divide(model, reference) * 100, 1)
 
 
 def _mean(term: int) -> Callable[[Sums], Sums]:
     return lambda sums: divide(sums[..., term], sums[..., 2])
 
 
-def _rounded(values: Sums, decimals: int) -> Sums:
-    """Return values as Python rounds them; NumPy's rounding differs in rare last digits."""
-    flat = [round(float(v), decimals) for v in np.asarray(values).ravel()]
-    return np.array(flat).reshape(np.shape(values))
-
-
 FIGURES = (
     Figure("relative_score", _relative),
-    Figure("reference_score", lambda s: _rounded(_rounded(_mean(0)(s), 3) * 10, 1), better=0),
-    Figure("model_score", lambda s: _rounded(_rounded(_mean(1)(s), 3) * 10, 1)),
+    Figure("reference_score", lambda s: rounded(rounded(_mean(0)(s), 3) * 10, 1), better=0),
+    Figure("model_score", lambda s: rounded(rounded(_mean(1)(s), 3) * 10, 1)),
 )
 
 

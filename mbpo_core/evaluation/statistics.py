@@ -88,6 +88,15 @@ def divide(above: Sums, below: Sums) -> Sums:
         return np.where(below == 0, np.nan, above / below)
 
 
+def rounded(values: Sums, decimals: int) -> Sums:
+    """Return values rounded as Python does, which official scripts use; NumPy's differs.
+
+    NumPy scales first, which takes 44.45 to 44.4 where Python gives 44.5.
+    """
+    flat = [round(float(value), decimals) for value in np.asarray(values).ravel()]
+    return np.array(flat, dtype=np.float64).reshape(np.shape(values))
+
+
 def quotient(above: int, below: int) -> Callable[[Sums], Sums]:
     """Return the figure `sums[above] / sums[below]`."""
     return lambda sums: divide(sums[..., above], sums[..., below])

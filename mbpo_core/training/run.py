@@ -84,8 +84,8 @@ def train(
         resume: continue from the newest whole checkpoint in `output_dir`, or start where there is
             none. Log rows after that checkpoint are dropped and written again.
         on_step: called with each row of the `steps` table.
-        measure: called with the policy before the first step, every `measure_every` steps and at
-            the end; returns rows of the `benchmarks` table. It must draw no random numbers.
+        measure: returns rows of the `benchmarks` table for the policy as it is; called before the
+            first step, every `measure_every` steps and at the end. Draws no random numbers.
 
     Raises:
         FileExistsError: where `output_dir` holds a run and `resume` is false.
@@ -97,8 +97,7 @@ def train(
     """
     groups = readable(groups, objective, config)
     plan = planned_steps(groups, config)
-    total = len(plan) * config.iterations
-    args = _arguments(policy, config, output_dir, min(config.max_steps or total, total))
+    args = _arguments(policy, config, output_dir, len(plan) * config.iterations)
     with args.main_process_first(local=False):
         if args.process_index == 0:
             _claim(output_dir, _identity(config, objective, plan, groups), resume=resume)
@@ -182,12 +181,12 @@ def _features_kept(policy: QwenVL) -> Iterator[None]:
 
 
 def _arguments(
-    policy: QwenVL, config: TrainingConfig, output_dir: Path, steps: int
+    policy: QwenVL, config: TrainingConfig, output_dir: Path, total: int
 ) -> TrainingArguments:
     """The Trainer's settings: ours where we have one, quiet and deterministic elsewhere."""
     args = TrainingArguments(
         output_dir=str(output_dir),
-        max_steps=steps,
+        max_steps=min(config.max_steps or total, total),
         per_device_train_batch_size=1,  # a slot, which holds a micro-batch of groups
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.lr_scheduler,

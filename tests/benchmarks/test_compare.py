@@ -48,7 +48,7 @@ def test_the_test_part_is_read_by_nothing_but_the_final_runs():
 def test_controls_change_one_thing():
     by_name = {row.name: recipe_of(row, "test", 0, None, 9) for row in rows()}
     mbpo, shuffled = by_name["mbpo"], by_name["mbpo-shuffled"]
-    same = {"pair": mbpo.pair, "evaluate": mbpo.evaluate, "train": mbpo.train}
+    same = {"pair": mbpo.pair, "answer": mbpo.answer, "train": mbpo.train}
     assert shuffled.model_copy(update=same) == mbpo
     assert shuffled.pair.rejected == "shuffled"
     adversarial, control = by_name["mbpo-offline-adversarial"], by_name["dpo-adversarial"]

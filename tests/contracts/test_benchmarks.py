@@ -1,16 +1,28 @@
 """Every published benchmark has a setting, a definition, and figures that our tables can place."""
 
 import pytest
+from pydantic import ValidationError
 
 from mbpo_core.config import PUBLISHED
 from mbpo_core.config.evaluation import JUDGED
 from mbpo_core.evaluation.benchmarks import BENCHMARKS, load
 from mbpo_core.evaluation.protocol import BenchmarkError, SourceFile
+from mbpo_core.recipes.measuring import measuring
 
 
-def test_settings_and_definitions_name_the_same_benchmarks():
-    assert tuple(BENCHMARKS) == PUBLISHED
-    assert tuple(name for name in BENCHMARKS if BENCHMARKS[name].judged) == JUDGED
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_definition_is_a_setting_of_a_recipe(name):
+    benchmark = {"kind": name, "questions": ["questions.json"]}
+    judge = {"kind": "stored", "path": "reviews.json"} if name in JUDGED else None
+    recipe = measuring([benchmark], answer={}, evaluate={"judge": judge})
+    assert recipe.evaluate.benchmarks[0].name == name
+    again = type(recipe).model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+
+
+def test_a_benchmark_that_does_not_exist_is_no_setting():
+    with pytest.raises(ValidationError, match="pape"):
+        measuring([{"kind": "pape", "questions": ["x"]}], answer={}, evaluate={})
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

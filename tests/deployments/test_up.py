@@ -9,6 +9,7 @@ import pytest
 
 from deployments.processes import leftovers, recall, stop
 from deployments.zombies import automation
+from tasks.registry import ORDER
 from tests.deployments.toy.pipeline import DEPLOYMENTS
 from tests.servers import Place, shell, wait_until
 
@@ -140,7 +141,7 @@ def test_pool_deployments_are_accepted_by_the_server(standing: Place) -> None:
         pooled = {
             each.name: each for each in server.read_deployments() if each.work_pool_name == "mbpo"
         }
-    assert len(pooled) == 9
+    assert len(pooled) == 1 + len(ORDER)
     assert {each.entrypoint for each in pooled.values()} == {"flows.pipeline.mbpo"}
     assert pooled["mine-pool"].parameters == {"only": ["mine"]}
     [step] = pooled["mine-pool"].pull_steps

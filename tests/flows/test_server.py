@@ -9,6 +9,7 @@ import pytest
 from deployments.home import Home
 from deployments.processes import free_port
 from flows.pipeline import DEPLOYMENTS
+from tasks.registry import ORDER
 from tests.pipelines import rows, small_settings
 from tests.servers import Place
 
@@ -83,7 +84,7 @@ def test_another_recipe_is_a_parameter_of_the_same_deployment(server, tmp_path):
 def test_there_is_one_deployment_for_the_whole_and_one_for_each_stage(server):
     status, said = server.prefect("deployment", "ls")
     assert status == 0 and all(f"mbpo/{name}" in said for name in DEPLOYMENTS)
-    assert len(DEPLOYMENTS) == 9
+    assert len(DEPLOYMENTS) == 1 + len(ORDER)
 
 
 def test_a_wrong_parameter_is_refused_before_a_run_is_created(server):

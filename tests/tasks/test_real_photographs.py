@@ -8,6 +8,7 @@ from mbpo_core.models.loading import save_policy
 from mbpo_core.models.preprocessing import ImageConfig
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.recipes import configured
+from tasks.registry import ORDER
 from tests.mbpo_core.tiny_models import build_model
 from tests.pipelines import rows, run, runtime
 
@@ -56,7 +57,7 @@ def recipe(kind, tokenizer, shared_data, folder, per_kind=None):
 def test_every_stage_runs_over_real_photographs(kind, genuine_tokenizer, shared_data, tmp_path):
     what = recipe(kind, genuine_tokenizer, shared_data, tmp_path / "model", per_kind=12)
     made = run(what, runtime(tmp_path / "store", workers=2))
-    assert len(made) == 8
+    assert tuple(made) == ORDER
     check(tmp_path / "store", 36)
 
 

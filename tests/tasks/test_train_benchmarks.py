@@ -67,7 +67,7 @@ def test_the_first_figures_are_those_of_the_base_model(measured):
     assert logged == evaluated
 
 
-def test_no_judge_is_asked_during_training(monkeypatch):
-    monkeypatch.setattr("mbpo_core.config.combinations.JUDGED", ("embedded",))
+def test_no_judge_is_asked_during_training():
+    judged = {"kind": "mmhal", "questions": ["mmhal.json"]}
     with pytest.raises(ValidationError, match="no judge is asked during training"):
-        small_recipe(train__benchmarks=[ASKED])
+        small_recipe(train__benchmarks=[judged])

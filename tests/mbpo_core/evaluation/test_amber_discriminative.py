@@ -170,8 +170,3 @@ def test_bad_files_are_refused(files, message):
 def test_amber_score_is_the_mean_of_both_parts(chair, f1):
     assert amber.amber_score(chair, f1) == pytest.approx(((100 - chair) + f1) / 2)
     assert 0 <= amber.amber_score(chair, f1) <= 100
-
-
-def test_rounding_is_pythons():
-    """44.45 stands for a number above it, so one decimal is 44.5; scaling by ten loses that."""
-    assert amber._round([44.45, 44.25])[0] == round(44.45, 1) == 44.5

@@ -5,13 +5,12 @@
 import json
 import re
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mbpo_core.evaluation import amber_generative
-from mbpo_core.evaluation.amber_generative import AmberGenerative, nouns, rounded
+from mbpo_core.evaluation.amber_generative import AmberGenerative, nouns
 from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.protocol import Answer, BenchmarkError, Score, SourceFile
 from mbpo_core.evaluation.statistics import estimates
@@ -115,16 +114,6 @@ def test_counters_start_above_nothing_so_that_no_figure_is_undefined(words):
     scored = answers(NAME, loaded(), [{"id": 2, "response": ""}])
     found, _ = figures(amber_generative.blocks, scored)
     assert (found["chair"], found["cog"], found["hal"]) == (0.0, 0.0, round(100 - 100 / 1.001, 1))
-
-
-@given(st.lists(st.floats(-1, 101), max_size=8))
-def test_rounding_is_pythons(values):
-    assert rounded(np.array(values)).tolist() == [round(value, 1) for value in values]
-
-
-def test_pythons_rounding_is_not_numpys():
-    values = np.arange(0, 100, 0.05)
-    assert (rounded(values) != np.round(values, 1)).any()
 
 
 ROWS = st.lists(st.tuples(*[st.integers(0, 6)] * 6), min_size=1, max_size=12)

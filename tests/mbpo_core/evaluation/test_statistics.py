@@ -14,6 +14,7 @@ from mbpo_core.evaluation.statistics import (
     divide,
     estimates,
     quotient,
+    rounded,
     share,
 )
 
@@ -168,3 +169,13 @@ def test_a_paired_difference_needs_the_same_questions():
 def test_division_by_nothing_is_undefined(above, below):
     found = float(divide(np.array(float(above)), np.array(float(below))))
     assert math.isnan(found) if below == 0 else found == above / below
+
+
+@given(st.lists(st.floats(-1, 101), max_size=8))
+def test_rounding_is_pythons(values):
+    assert rounded(np.array(values), 1).tolist() == [round(value, 1) for value in values]
+
+
+def test_pythons_rounding_is_not_numpys():
+    values = np.arange(0, 100, 0.05)
+    assert (rounded(values, 1) != np.round(values, 1)).any()

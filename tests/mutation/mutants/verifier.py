@@ -6,12 +6,8 @@ _ANSWERS = "mbpo_core/data/answers.py"
 _CHOICES = "mbpo_core/data/choices.py"
 _REWARDS = "mbpo_core/rewards.py"
 _CLOSED = "mbpo_core/data/closed_ended.py"
-_PROTOCOL = "mbpo_core/evaluation/protocol.py"
-_STATISTICS = "mbpo_core/evaluation/statistics.py"
 _OF_REWARDS = ("tests/mbpo_core/test_rewards.py", "tests/mbpo_core/data/test_choices.py")
 _OF_CLOSED = ("tests/mbpo_core/data/test_closed_ended.py",)
-_OF_METRICS = ("tests/mbpo_core/evaluation/test_metrics.py",)
-_OF_STATISTICS = ("tests/mbpo_core/evaluation/test_statistics.py",)
 
 MUTANTS = (
     Mutant(
@@ -133,37 +129,5 @@ MUTANTS = (
         "return asks or bool(_VERDICT_FIRST.search(answer))",
         "return True",
         _OF_CLOSED,
-    ),
-    Mutant(
-        "chair-i-is-a-mean-of-ratios",
-        "a short caption weighs as much as a long one in CHAIR_i",
-        _STATISTICS,
-        "float(top.sum() / total)",
-        "float(np.mean(top / np.maximum(bottom, 1)))",
-        _OF_METRICS,
-    ),
-    Mutant(
-        "chair-s-counts-mentions",
-        "a caption with two hallucinations counts twice in CHAIR_s",
-        _PROTOCOL,
-        "sum(w > 0 for w in wrong)",
-        "min(sum(wrong), len(wrong))",
-        _OF_METRICS,
-    ),
-    Mutant(
-        "captions-without-objects-left-out",
-        "a caption that names nothing is dropped from CHAIR_s instead of counting as clean",
-        _PROTOCOL,
-        "if a.score.mentions is not None]",
-        "if a.score.mentions]",
-        _OF_METRICS,
-    ),
-    Mutant(
-        "normal-interval-for-a-share",
-        "Wald's interval instead of Wilson's: of no width at 0 and 1",
-        _STATISTICS,
-        "half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))",
-        "half = Z_95 * math.sqrt(p * (1 - p) / n)",
-        _OF_STATISTICS,
     ),
 )

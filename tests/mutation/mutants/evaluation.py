@@ -1,0 +1,217 @@
+"""Mistakes in benchmarks: their figures, their rules, and whose answer is whose."""
+
+from tests.mutation.mutants.mutant import Mutant
+
+_EVALUATION = "mbpo_core/evaluation"
+_TESTS = "tests/mbpo_core/evaluation"
+_STATISTICS = f"{_EVALUATION}/statistics.py"
+_OF_STATISTICS = (f"{_TESTS}/test_statistics.py",)
+_OF_METRICS = (f"{_TESTS}/test_metrics.py",)
+_OF_JOIN = (f"{_TESTS}/test_join.py", f"{_TESTS}/test_pope.py")
+_OF_MME = (f"{_TESTS}/test_mme.py",)
+_OF_AMBER = (f"{_TESTS}/test_amber_discriminative.py",)
+
+MUTANTS = (
+    Mutant(
+        "chair-i-is-a-mean-of-ratios",
+        "a short caption weighs as much as a long one in CHAIR_i",
+        f"{_EVALUATION}/own.py",
+        "lambda a: (a.score.hallucinated, a.score.mentions, a.score.hallucinated > 0, 1),",
+        "lambda a: (a.score.hallucinated / max(a.score.mentions, 1), 1, "
+        "a.score.hallucinated > 0, 1),",
+        _OF_METRICS,
+    ),
+    Mutant(
+        "chair-s-counts-mentions",
+        "a caption with two hallucinations counts twice in CHAIR_s",
+        f"{_EVALUATION}/own.py",
+        "a.score.hallucinated > 0, 1),",
+        "a.score.hallucinated, 1),",
+        _OF_METRICS,
+    ),
+    Mutant(
+        "captions-without-objects-left-out",
+        "a caption that names nothing is dropped from CHAIR_s instead of counting as clean",
+        f"{_EVALUATION}/own.py",
+        "lambda a: a.score.mentions is not None,",
+        "lambda a: bool(a.score.mentions),",
+        _OF_METRICS,
+    ),
+    Mutant(
+        "normal-interval-for-a-share",
+        "Wald's interval instead of Wilson's: of no width at 0 and 1",
+        _STATISTICS,
+        "half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))",
+        "half = Z_95 * math.sqrt(p * (1 - p) / n)",
+        _OF_STATISTICS,
+    ),
+    Mutant(
+        "bootstrap-of-answers",
+        "answers about one image are drawn apart: intervals are too narrow",
+        _STATISTICS,
+        "(sums,) = _resampled([_by_unit(of, _order(of.units))], draws, seed)",
+        "(sums,) = _resampled([of.terms], draws, seed)",
+        _OF_STATISTICS,
+    ),
+    Mutant(
+        "differences-drawn-apart",
+        "both models of a comparison get draws of their own: the pairing is lost",
+        _STATISTICS,
+        "drawn_a, drawn_b = _resampled([_by_unit(a, order), _by_unit(b, order)], draws, seed)",
+        "(drawn_a,) = _resampled([_by_unit(a, order)], draws, seed); "
+        "(drawn_b,) = _resampled([_by_unit(b, order)], draws, seed + 1)",
+        _OF_STATISTICS,
+    ),
+    Mutant(
+        "failures-are-wrong-answers",
+        "an answer without a score counts as a wrong one",
+        f"{_EVALUATION}/metrics.py",
+        "scored = [answer for answer in answers if answer.score.reason is None]",
+        "scored = list(answers)",
+        _OF_METRICS,
+    ),
+    Mutant(
+        "unjudged-is-unanswered",
+        "what a judge refused is counted as if the model had said nothing",
+        f"{_EVALUATION}/metrics.py",
+        "a.score.reason is not None and not _unjudged(a),",
+        "a.score.reason is not None,",
+        _OF_METRICS,
+    ),
+    Mutant(
+        "other-question-sets-are-joined",
+        "an answer whose image is another one is taken by its id",
+        f"{_EVALUATION}/join.py",
+        'if name in named and name != "question_id" and named[name] != value:',
+        "if False:",
+        _OF_JOIN,
+    ),
+    Mutant(
+        "the-last-of-two-answers-counts",
+        "of two different answers to one question one is taken silently",
+        f"{_EVALUATION}/join.py",
+        "if len(texts) > 1:",
+        "if len(texts) > 2:",
+        _OF_JOIN,
+    ),
+    Mutant(
+        "missing-answers-pass",
+        "a file that was cut is scored as if it were whole",
+        f"{_EVALUATION}/join.py",
+        "if joined.missing and not subset:",
+        "if False:",
+        _OF_JOIN,
+    ),
+    Mutant(
+        "pope-reads-the-whole-answer",
+        "a no in the second sentence of an answer to POPE counts",
+        f"{_EVALUATION}/pope.py",
+        'words = response.split(".")[0].replace(",", "").split(" ")',
+        'words = response.replace(".", "").replace(",", "").split(" ")',
+        (f"{_TESTS}/test_pope.py",),
+    ),
+    Mutant(
+        "pope-positive-is-no",
+        "precision and recall of POPE are those of no",
+        f"{_EVALUATION}/confusion.py",
+        'gold = answer.score.facts["gold"] == "yes"',
+        'gold = answer.score.facts["gold"] == "no"',
+        (f"{_TESTS}/test_pope.py",),
+    ),
+    Mutant(
+        "mme-plus-of-single-answers",
+        "acc+ of MME counts images of which one question was answered",
+        f"{_EVALUATION}/mme.py",
+        "pairs = all_right(answers, lambda a: a.unit, size=2)",
+        "pairs = all_right(answers, lambda a: a.unit)",
+        _OF_MME,
+    ),
+    Mutant(
+        "mme-sums-over-questions",
+        "perception is the accuracy over all questions, not a sum over categories",
+        f"{_EVALUATION}/mme.py",
+        "return _score(sums.reshape(*sums.shape[:-1], -1, len(TERMS))).sum(-1)",
+        "return _score(sums.reshape(*sums.shape[:-1], -1, len(TERMS)).sum(-2))",
+        _OF_MME,
+    ),
+    Mutant(
+        "mmstar-average-is-micro",
+        "`average_l2` of MMStar is the accuracy over all answers",
+        f"{_EVALUATION}/mmstar.py",
+        '[Figure("average_l2", _mean)]',
+        '[Figure("average_l2", lambda s: s[..., 0::2].sum(-1) / s[..., 1::2].sum(-1))]',
+        (f"{_TESTS}/test_mmstar.py",),
+    ),
+    Mutant(
+        "mmbench-one-rotation-is-enough",
+        "a question of MMBench is right if its first row is",
+        f"{_EVALUATION}/mmbench.py",
+        "rows.append((*group, first and right",
+        "rows.append((first and right, group[1], first and right",
+        (f"{_TESTS}/test_mmbench.py",),
+    ),
+    Mutant(
+        "amber-positive-is-yes",
+        "precision and recall of AMBER are those of yes",
+        f"{_EVALUATION}/amber_discriminative.py",
+        "said_no = said is False",
+        "said_no = said is True",
+        _OF_AMBER,
+    ),
+    Mutant(
+        "amber-f1-of-unrounded",
+        "F1 of AMBER has the same constant for existence as for the others",
+        f"{_EVALUATION}/amber_discriminative.py",
+        'epsilon=0.001 if kind == "existence" else 0.0001,',
+        "epsilon=0.0001,",
+        _OF_AMBER,
+    ),
+    Mutant(
+        "amber-words-sorted-away",
+        "an object that is associated with another one counts for itself",
+        f"{_EVALUATION}/amber_generative.py",
+        "return related + [(word, place) for place, word in enumerate(words)]",
+        "return [(word, place) for place, word in enumerate(words)] + related",
+        (f"{_TESTS}/test_amber_generative.py",),
+    ),
+    Mutant(
+        "chair-counts-unique-objects",
+        "CHAIR_i counts an object once a caption, as Object HalBench does",
+        f"{_EVALUATION}/chair.py",
+        "absent = [node for node in found.nodes if node not in truth]",
+        "absent = sorted({node for node in found.nodes if node not in truth})",
+        (f"{_TESTS}/test_chair.py",),
+    ),
+    Mutant(
+        "object-halbench-over-all-captions",
+        "the refined share is taken over captions without objects too",
+        f"{_EVALUATION}/object_halbench.py",
+        'Figure("CHAIRs_refine", quotient(2, 1), better=-1),',
+        'Figure("CHAIRs_refine", quotient(2, 0), better=-1),',
+        (f"{_TESTS}/test_object_halbench.py",),
+    ),
+    Mutant(
+        "hallusion-figures-without-a-picture",
+        "questions without a figure are in fAcc",
+        f"{_EVALUATION}/hallusion_figures.py",
+        'if facts["category"] == "VS" and facts["figure_id"] == "0":',
+        "if False:",
+        (f"{_TESTS}/test_hallusion_bench.py",),
+    ),
+    Mutant(
+        "mmhal-several-ratings-count",
+        "of several ratings in a review the first one is taken",
+        f"{_EVALUATION}/mmhal.py",
+        "rating = found[0] if len(found) == 1 else 0",
+        "rating = found[0] if found else 0",
+        (f"{_TESTS}/test_mmhal.py",),
+    ),
+    Mutant(
+        "llava-bench-means-unrounded",
+        "means of LLaVA-Bench are divided before they are rounded",
+        f"{_EVALUATION}/llava_bench.py",
+        "model, reference = rounded(_mean(1)(sums), 3), rounded(_mean(0)(sums), 3)",
+        "model, reference = _mean(1)(sums), _mean(0)(sums)",
+        (f"{_TESTS}/test_llava_bench.py",),
+    ),
+)
