@@ -105,7 +105,7 @@ def responses(
 def model(
     path: Annotated[
         str,
-        typer.Argument(help="Checkpoint folder, hub id, `train/1a2b` of the store, or `embedded`."),
+        typer.Argument(help="Checkpoint folder, hub id, `train/1a2b` of the store, `embedded`."),
     ],
     benchmark: Named,
     questions: Questions = None,
@@ -200,7 +200,7 @@ def _policy(path: str, revision: str | None, dtype: str, store: ArtifactStore) -
     """Return the model and what it is called by default."""
     if path == "embedded":
         return EmbeddedModel(), "embedded"
-    if path.startswith("train/") and not Path(path).exists():
+    if (path == "train" or path.startswith("train/")) and not Path(path).exists():
         ref = store.resolve(path)
         folder = store.files(ref) / "model"
         # A checkpoint of the embedded world is small and was trained in float32.

@@ -44,6 +44,19 @@ def test_plan_says_hit_and_miss_and_why(root):
     assert done.output.count("depends on a miss") == 4  # pair, train, answer, evaluate
 
 
+def test_the_trained_checkpoint_of_the_store_is_evaluated_like_any_other(root):
+    words = ("-b", "embedded/counter", "--limit", 3, "--max-new-tokens", 4, "--root", root)
+    done = mbpo("eval", "model", "train", *words, "--dtype", "float32")
+    assert done.exit_code == 0, done.output
+    trained = ArtifactStore(root).resolve("train").short
+    said = ArtifactStore(root).table(ArtifactStore(root).resolve("answer"), "answers").to_pylist()
+    assert {row["model"] for row in said} == {trained} and len(said) == 3
+    done = mbpo("eval", "model", "train/ffff", *words)
+    assert done.exit_code == 1 and "train/ffff" in done.output
+    done = mbpo("eval", "model", "nobody/nowhere", *words)
+    assert done.exit_code == 1 and "a hub id needs its revision" in done.output
+
+
 @pytest.mark.parametrize("name", ["mbpo-qwen2-vl-7b", "mbpo-qwen2.5-vl-7b"])
 def test_the_papers_recipes_are_planned_without_weights(name, tmp_path):
     source = tmp_path / "data.json"

@@ -61,6 +61,18 @@ def test_what_has_no_score_is_counted_and_in_no_figure():
     assert found["all", "unparsed"].value == 2 / 5 and found["all", "unparsed"].n == 5
 
 
+def test_figures_see_no_answer_that_has_no_score():
+    seen = []
+
+    def blocks(answers):
+        seen.extend(answers)
+        return own_blocks(answers)
+
+    answers = [answer("color", Score(True)), answer("color", Score(reason="missing"), number=1)]
+    metrics(answers, blocks, draws=100, seed=0)
+    assert seen == answers[:1]
+
+
 def test_nothing_scored_leaves_the_counts():
     found = figures([answer("color", Score(reason="missing"))])
     assert set(name for _, name in found) == {"unanswered", "unjudged", "empty", "unparsed"}

@@ -180,7 +180,7 @@ MUTANTS = (
         f"{_EVALUATION}/chair.py",
         "absent = [node for node in found.nodes if node not in truth]",
         "absent = sorted({node for node in found.nodes if node not in truth})",
-        (f"{_TESTS}/test_chair.py",),
+        (f"{_TESTS}/test_captions_without_data.py",),
     ),
     Mutant(
         "object-halbench-over-all-captions",
@@ -188,7 +188,7 @@ MUTANTS = (
         f"{_EVALUATION}/object_halbench.py",
         'Figure("CHAIRs_refine", quotient(2, 1), better=-1),',
         'Figure("CHAIRs_refine", quotient(2, 0), better=-1),',
-        (f"{_TESTS}/test_object_halbench.py",),
+        (f"{_TESTS}/test_captions_without_data.py",),
     ),
     Mutant(
         "hallusion-figures-without-a-picture",
