@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.metrics import FAILURES
 from storage.runs import read_runs
 from storage.store import ArtifactStore
@@ -74,7 +75,8 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
 def _is_shown(row: dict[str, Any], pooled: set[tuple[str, str]]) -> bool:
     if row["benchmark"].startswith("embedded/"):
         return row["kind"] != "all" or row["metric"] in ("iig_mean", *FAILURES)
-    if row["kind"] == "all" or row["benchmark"] == "held_out":
+    definition = BENCHMARKS.get(row["benchmark"])
+    if definition is None or row["kind"] in definition.shown:
         return True
     return (row["benchmark"], row["metric"]) not in pooled
 

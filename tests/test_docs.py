@@ -98,3 +98,11 @@ def test_files_and_functions_keep_to_their_size(path: Path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name
+
+
+def test_the_example_of_the_page_about_evaluation_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/evaluation.md").read_text(),
+                         re.DOTALL)  # fmt: skip
+    exec(code, {})
+    printed = capsys.readouterr().out
+    assert "random accuracy Estimate(value=0.5, n=2," in printed

@@ -47,6 +47,8 @@ class Definition:
     response: Callable[[Record], str | None] = response_of
     table: Callable[[SourceFile], list[Record]] | None = None
     """Reads answers in a text file, where the official script has them so."""
+    shown: tuple[str, ...] = ("all",)
+    """Kinds whose figures are the benchmark's headline."""
     judged: bool = False
     """Answers are scored by a model (`JudgedBenchmark`)."""
     reviews: Reader | None = None
@@ -123,6 +125,7 @@ BENCHMARKS: dict[str, Definition] = {
         files="<category>.txt of eval_tool, or lmms-eval's or VLMEvalKit's records; "
         "llava_mme.jsonl for where the images lie",
         load=mme.load, blocks=mme.blocks, keys=mme.KEYS, fields=mme.fields, table=mme.table,
+        shown=("perception", "cognition", "all"),
     ),
     "amber-discriminative": Definition(
         what="AMBER, yes/no: existence, attribute, relation; F1 with No as the positive class",
