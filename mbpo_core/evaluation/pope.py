@@ -19,6 +19,7 @@ import numpy as np
 
 from mbpo_core.evaluation.confusion import FIGURES, TERMS, confusion
 from mbpo_core.evaluation.join import same_image, same_text
+from mbpo_core.evaluation.pictures import picture_name, pictures
 from mbpo_core.evaluation.protocol import (
     Answer,
     BenchmarkError,
@@ -62,7 +63,8 @@ def load(files: Sequence[SourceFile]) -> Pope:
 
     Args:
         files: `coco_pope_<split>.json` (records with image, text, label), or one whose records
-            name their split as `category`; `llava_pope_test.jsonl`, for the ids of LLaVA's answers.
+            name their split as `category` (lmms-eval's Parquet, VLMEvalKit's TSV);
+            `llava_pope_test.jsonl`, for the ids of LLaVA's answers.
 
     Raises:
         BenchmarkError: no labels, no split, a label that is neither yes nor no, or a question file
@@ -72,7 +74,9 @@ def load(files: Sequence[SourceFile]) -> Pope:
     labelled = [(f, r) for f, r in records if _label(r) is not None]
     if not labelled:
         raise BenchmarkError("pope needs coco_pope_<split>.json with image, text and label")
-    questions = {q.question_id: q for q in (_question(f, r) for f, r in labelled)}
+    images = pictures([record for _, record in labelled])
+    found = [_question(f, r, image) for (f, r), image in zip(labelled, images, strict=True)]
+    questions = {question.question_id: question for question in found}
     if len(questions) < len(labelled):
         raise BenchmarkError("pope: a question stands twice; give one release of each split")
     for _, record in [(f, r) for f, r in records if _label(r) is None]:
@@ -84,27 +88,23 @@ def _label(record: dict[str, Any]) -> str | None:
     return record.get("label", record.get("answer"))
 
 
-def _question(file: SourceFile, record: dict[str, Any]) -> Question:
+def _question(file: SourceFile, record: dict[str, Any], picture: str | bytes | None) -> Question:
     text, label = record.get("text") or record.get("question"), str(_label(record)).strip().lower()
-    image = record.get("image") if isinstance(record.get("image"), str) else None
-    name = image or record.get("image_source") or record.get("image_id")
+    name = record.get("image_source") or picture_name(record, picture)
     match = re.search("|".join(SPLITS), str(record.get("category") or file.name))
     if not text or not name or label not in ("yes", "no"):
-        raise BenchmarkError(f"{file.name}: no POPE question with image, text and label: {record}")
+        shown = {key: str(value)[:60] for key, value in record.items()}
+        raise BenchmarkError(f"{file.name}: no POPE question with image, text and label: {shown}")
     if not match:
         raise BenchmarkError(f"{file.name} does not say its split ({', '.join(SPLITS)})")
     join = {"split": match[0], "image": same_image(name), "text": same_text(text)}
+    # Of all releases only VLMEvalKit's has ids that tell every question apart.
+    index = {"question_id": str(record["index"])} if "index" in record else {}
     return Question(
         question_id="/".join(join.values()), benchmark="pope", kind=match[0], text=text,
-        prompt=text + SUFFIX, answer=label, unit=join["image"], join=join,
-        image=_bytes(record.get("image")) or image or f"{name}.jpg", closed_kind="yes_no",
-        closed_answer=label,
+        prompt=text + SUFFIX, answer=label, unit=join["image"], join=join | index,
+        image=picture or f"{name}.jpg", closed_kind="yes_no", closed_answer=label,
     )  # fmt: skip
-
-
-def _bytes(image: Any) -> bytes | None:
-    """Return an image that stands in the record itself, as in Parquet files."""
-    return image.get("bytes") if isinstance(image, dict) else None
 
 
 def _name(questions: dict[str, Question], record: dict[str, Any]) -> None:

@@ -1,3 +1,4 @@
+import base64
 import json
 import random
 from collections import Counter
@@ -163,6 +164,28 @@ def test_questions_from_records_with_the_picture_in_them():
     assert one.question_id == other.question_id and one.join == other.join
     assert one.image == SYNTHETIC[0]["image"] and other.image == b"picture"
     assert one.prompt == "Is there a cat in the image?" + pope.SUFFIX
+
+
+def test_vlmevalkits_table_and_its_results():
+    """Pictures in base64, and ids that go through all splits; results repeat no picture."""
+    cell = base64.b64encode(bytes(range(120))).decode()
+    rows = [
+        {"index": str(10 * k + i), "category": split, "question": r["text"],
+         "answer": r["label"].title(), "image": cell if i == 0 else str(10 * k)}
+        for k, split in enumerate(pope.SPLITS) for i, r in enumerate(SYNTHETIC[:2])
+    ]  # fmt: skip
+    benchmark = pope.load([SourceFile("POPE.tsv", rows)])
+    assert len(benchmark.questions) == 6
+    assert {q.image for q in benchmark.questions} == {bytes(range(120))}
+    assert len({q.unit for q in benchmark.questions}) == 1
+    results = [{name: row[name] for name in ("index", "question", "answer", "category")}
+               | {"prediction": row["answer"]} for row in rows]  # fmt: skip
+    joined = join(benchmark.questions, results[::-1], pope.KEYS)
+    found = figures(pope.blocks(scored(benchmark, joined.responses)))
+    assert found["all", "accuracy"].value == 1 and found["popular", "accuracy"].n == 2
+    moved = [result | {"index": str((int(result["index"]) + 10) % 30)} for result in results]
+    with pytest.raises(BenchmarkError, match="its split is"):
+        join(benchmark.questions, moved, pope.KEYS)
 
 
 @pytest.mark.parametrize(
