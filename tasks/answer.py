@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from storage.store import Coverage
 from storage.tables import TableSpec
 from tasks.benchmark_files import fingerprint_answers
+from tasks.clock import around_the_model
 from tasks.given_answers import given_answers
 from tasks.models import open_policy
 from tasks.packs import run_packs
@@ -87,23 +89,46 @@ class Answer(Stage):
             return ShardRows({"answers": given_answers(job, config.responses)})
         which, part = divmod(shard, _shards_per_model(job))
         model = config.models[which]
+        questions = chunk(_questions(job), config.shard_rows, part)
+        name = config.policy_name if model == "base" else model
+        known = self._known(job, name, questions) if model == "base" and not job.fresh else None
+        if known is not None:
+            return ShardRows({"answers": known}, facts={"taken_from_the_store": len(known)})
         folder = None
         if model == "trained":
             folder = job.store.files(job.inputs["train"]) / "model"
         policy = open_policy(job.recipe.policy, job.device, folder)
-        questions = chunk(_questions(job), config.shard_rows, part)
         found, splits = _answered(job, policy, questions)
-        name = config.policy_name if model == "base" else model
         answers = [
             answer_row(name, question) | found[question["asked_id"]] for question in questions
         ]
         return ShardRows({"answers": answers}, facts={"packs_split": splits})
+
+    @around_the_model()
+    def _known(self, job: Job, name: str, questions: Sequence[Row]) -> list[Row] | None:
+        """Return the base model's answers of a version that differs in what was trained alone.
+
+        It answers the same questions in every run of a recipe; at 7B that is half of the work.
+        """
+        mine = _but_for_training(self.identity(job.recipe, job.runtime, job.inputs).to_dict())
+        for ref, manifest in reversed(job.store.refs(self.name)):
+            if _but_for_training(manifest.identity) == mine:
+                ids = [f"{name}:{question['asked_id']}" for question in questions]
+                columns = ANSWERS.schema.names
+                found = fetch(job.store, ref, ANSWERS.name, ids, columns, "answer_id")
+                return [found[i] for i in ids]
+        return None
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every question has one answer of each model."""
         asked = read(job.store, job.inputs["ask"], "questions", ["asked_id"])
         ids = [f"{name}:{row['asked_id']}" for name in names_of(job.recipe) for row in asked]
         return [Coverage("answers", "answer_id", ids, unique=True)]
+
+
+def _but_for_training(identity: Mapping[str, Any]) -> Row:
+    inputs = {name: value for name, value in identity["inputs"].items() if name != "train"}
+    return {**identity, "inputs": inputs}
 
 
 def models_of(recipe: Recipe) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ def estimate(
     models = stage.model_identities(recipe)
     for _, manifest in reversed(store.refs(stage.name)):
         done = sum(part.rows for part in manifest.table_parts(stage.counted or manifest.artifact))
+        done -= sum(shard.get("taken_from_the_store", 0) for shard in manifest.shards)
         if manifest.identity.get("models", {}) == models and done:
             return _scaled(manifest, rows / done)
     flops = _flops(stage.name, recipe)

@@ -60,7 +60,7 @@ def materialise(
     store = ArtifactStore(runtime.root)
     started = time.monotonic()
     identity = stage.identity(recipe, runtime, inputs)
-    job = Job(recipe, store, identity.key, inputs, runtime)
+    job = Job(recipe, store, identity.key, inputs, runtime, fresh=refresh)
     with store.lock(stage.name, job.key):
         found = None if refresh else store.find(stage.name, job.key)
         missing: list[int] = []

@@ -21,6 +21,7 @@ def request_of(stage: str, job: Job) -> dict[str, Any]:
         "recipe": job.recipe.model_dump(mode="json"),
         "runtime": job.runtime.model_dump(mode="json"),
         "inputs": {name: ref.to_dict() for name, ref in job.inputs.items()},
+        "fresh": job.fresh,
     }
 
 
@@ -33,4 +34,5 @@ def job_of(request: dict[str, Any], device: str) -> Job:
         inputs={name: ArtifactRef.from_dict(ref) for name, ref in request["inputs"].items()},
         runtime=Runtime.model_validate(request["runtime"]),
         device=device,
+        fresh=request["fresh"],
     )

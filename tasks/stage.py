@@ -43,6 +43,8 @@ class Job:
     inputs: Mapping[str, ArtifactRef]
     runtime: Runtime
     device: str = "cpu"
+    fresh: bool = False
+    """Asked for anew: nothing is taken over from other versions in the store."""
     note: Callable[[str], None] = lambda text: None
     """Tells whoever waits what is going on."""
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -126,6 +127,28 @@ def test_what_was_heard_before_a_kill_is_not_asked_again(files, monkeypatch):
         assert heard == N and not ArtifactStore(files / "store").refs("evaluate")
         assert evaluate(files, server.url).exit_code == 0
     assert heard == N
+
+
+def test_a_checkpoints_answers_are_judged_in_the_worker_with_the_key_of_the_shell(files):
+    for i in range(N):
+        Image.new("RGB", (56, 56), (40 * i, 80, 90)).save(files / f"v1_{i}.png")
+    words = ("eval", "model", "embedded", "-b", f"mm_vet={files}/mm-vet.json", "--image-root",
+             files, "--root", files / "store", "--max-new-tokens", 4, "--workers", 1,
+             "--judge-model", "judge-1", "--judge-key", "JUDGE_KEY", "--judge-attempts", 1)
+    with Script(to=lambda body: (200, completion("0.5"))) as server:
+        said = [str(word) for word in (*words, "--judge-url", server.url)]
+        done = CliRunner().invoke(app, said, env={"COLUMNS": "160", "JUDGE_KEY": KEY})
+    assert done.exit_code == 0, done.output
+    assert len(server.asked) == N
+    assert all(headers["Authorization"] == f"Bearer {KEY}" for _, headers, _ in server.asked)
+    assert figures(files)["all", "score"]["value"] == 50.0
+    said = [str(word) for word in (*words, "--judge-url", server.url, "--name", "other")]
+    done = CliRunner().invoke(app, said, env={"COLUMNS": "160", "JUDGE_KEY": KEY})
+    assert done.exit_code == 0, done.output  # equal answers are known, though nobody listens
+    said = [*said, "--max-new-tokens", "3"]
+    done = CliRunner().invoke(app, said, env={"COLUMNS": "160", "JUDGE_KEY": KEY})
+    assert done.exit_code == 1 and "cannot be reached" in " ".join(done.output.split())
+    assert KEY not in done.output
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
 from storage.catalog import query
+from storage.store import ArtifactStore
 from tasks.pipeline import Choice
 from tasks.plan import plan
+from tasks.registry import STAGES
+from tasks.stage import Job
 from tests.pipelines import rows, run, runtime, small_recipe
 
 
@@ -102,3 +106,29 @@ def test_other_pictures_are_other_questions(measured, pope, tmp_path):
 def test_what_does_not_go_together_is_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         small_recipe(**changes)
+
+
+def test_the_base_model_answers_once_whatever_was_trained(measured, pope):
+    """Another learning rate: the trained model's shards are computed, the base's are taken over."""
+    store = ArtifactStore(measured)
+    before = store.table(store.resolve("answer"), "answers").to_pylist()
+    run(several(pope, train__learning_rate=1e-3), runtime(measured), Choice(start="train"))
+    ref = store.resolve("answer")
+    after = store.table(ref, "answers").to_pylist()
+    base = [row for row in after if row["model"] == "base"]
+    assert base == [row for row in before if row["model"] == "base"]
+    assert [row["response"] for row in after] != [row["response"] for row in before]
+    shards = store.manifest(ref).shards
+    taken = sum(shard.get("taken_from_the_store", 0) for shard in shards)
+    assert taken == len(base) == len(after) / 2
+    assert sum(shard["model_seconds"] > 0.01 for shard in shards) == len(shards) / 2
+    # Asked for anew, nothing is taken over: the same answers are computed again.
+    job = Job(several(pope, train__learning_rate=1e-3), store, ref.key,
+              store.manifest(ref).inputs, runtime(measured))  # fmt: skip
+    taken_over = STAGES["answer"].run(job, 0)
+    computed = STAGES["answer"].run(replace(job, fresh=True), 0)
+    assert "taken_from_the_store" in taken_over.facts
+    assert "taken_from_the_store" not in computed.facts
+    assert taken_over.tables["answers"] == [
+        {name: row.get(name) for name in after[0]} for row in computed.tables["answers"]
+    ]
