@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,8 +43,8 @@ ANSWERS = TableSpec(
 )
 OWN = ("embedded", "held_out")
 """Benchmarks whose gold answers have their gain measured; it triples the work."""
-_COLUMNS = ("asked_id", "benchmark", "question_id", "prompt", "answer", "image_id", "height",
-            "width", "reason")  # fmt: skip
+_COLUMNS = ("asked_id", "benchmark", "question_id", "prompt", "answer", "max_new_tokens",
+            "image_id", "height", "width", "reason")  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -175,16 +176,34 @@ def _answered(job: Job, policy: QwenVL, questions: list[Row]) -> tuple[dict[str,
     }  # fmt: skip
     listed = prompted_all(policy, list(samples), samples)
     rows |= {name: {"reason": row} for name, row in listed if isinstance(row, str)}
-    ready = [row for _, row in listed if not isinstance(row, str)]
-    measured = {q["asked_id"] for q in usable if _measured(q)}
-    made, splits = run_packs(
-        ready,
-        [len(row.prompt) + config.max_new_tokens for row in ready],
-        config.batch_tokens,
-        lambda pack: _answer(policy, pack, measured, config.max_new_tokens),
+    limits = {q["asked_id"]: config.max_new_tokens or q["max_new_tokens"] for q in usable}
+    by_limit: dict[int, list[PromptedResponse]] = defaultdict(list)
+    for name, row in listed:
+        if not isinstance(row, str):
+            room = min(limits[name], policy.max_length - len(row.prompt))
+            by_limit[room].append(row)
+    rows |= {row.sample_id: {"reason": "too_long"} for n, those in by_limit.items() if n < 1
+             for row in those}  # fmt: skip
+    measured, split = {q["asked_id"] for q in usable if _measured(q)}, 0
+    for limit, those in sorted(by_limit.items()):
+        if limit >= 1:
+            made, splits = _run(policy, those, measured, limit, config.batch_tokens)
+            rows |= dict(made)
+            split += splits
+    return rows, split
+
+
+def _run(
+    policy: QwenVL, rows: list[PromptedResponse], measured: set[str], limit: int, budget: int
+) -> tuple[list[tuple[str, Row]], int]:
+    """Answer rows of one length limit in packs."""
+    return run_packs(
+        rows,
+        [len(row.prompt) + limit for row in rows],
+        budget,
+        lambda pack: _answer(policy, pack, measured, limit),
         lambda row: (row.sample_id, {"reason": "out_of_memory"}),
     )
-    return rows | dict(made), splits
 
 
 def _measured(question: Row) -> bool:

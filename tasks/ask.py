@@ -41,6 +41,7 @@ QUESTIONS = TableSpec(
             ("text", pa.string()),
             ("prompt", pa.string()),
             ("answer", pa.string()),
+            ("max_new_tokens", pa.int32()),
             ("closed_kind", pa.string()),
             ("closed_answer", pa.string()),
             ("options", pa.list_(pa.struct([("letter", pa.string()), ("text", pa.string())]))),
@@ -59,6 +60,8 @@ QUESTION_IMAGES = TableSpec(
     pa.schema([("image_id", pa.string()), ("image", IMAGE)]),
     image_columns=("image",),
 )
+OWN_TOKENS = 128
+"""Length limit of answers to our own benchmarks."""
 NO_IMAGE = "no_image"
 """The benchmark asks without a picture, which the policies here cannot."""
 Row = dict[str, Any]
@@ -143,6 +146,12 @@ def with_images(recipe: Recipe) -> bool:
 def asked_id(question: Question) -> str:
     """Return what names a question among those of all benchmarks."""
     return f"{question.benchmark}/{question.question_id}"
+
+
+def answer_tokens(question: Question) -> int:
+    """Return the length limit of an answer that the benchmark sets."""
+    definition = BENCHMARKS.get(question.benchmark)
+    return question.max_new_tokens or (definition.max_new_tokens if definition else OWN_TOKENS)
 
 
 def question_of(row: Row) -> Question:
@@ -230,6 +239,7 @@ def _row(question: Question) -> Row:
             "benchmark", "question_id", "kind", "unit", "text", "prompt", "answer", "closed_kind",
             "closed_answer")},
         "unit": question.unit or question.question_id,
+        "max_new_tokens": answer_tokens(question),
         "options": [{"letter": letter, "text": text} for letter, text in question.options],
         "joined_by": json.dumps(dict(question.join), ensure_ascii=False, sort_keys=True),
         "facts": json.dumps(dict(question.facts), ensure_ascii=False, sort_keys=True),

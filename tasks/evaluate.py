@@ -162,6 +162,7 @@ def answer_of(row: Row) -> Answer:
         response=row["response"] or "",
         score=Score(**score, facts=json.loads(row["facts"])),
         iig_mean=row["iig_mean"],
+        finished=row["finished"],
     )
 
 

@@ -15,7 +15,7 @@ from mbpo_core.evaluation.protocol import Question
 from mbpo_core.mining.png import decode_png
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.seeds import seed_for
-from tasks.ask import FACTOR, prepared_image
+from tasks.ask import FACTOR, answer_tokens, prepared_image
 from tasks.benchmark_files import fingerprint_files
 from tasks.benchmarks import asked, blocks_of
 from tasks.stage import Job
@@ -51,12 +51,13 @@ def _probe(job: Job, policy: QwenVL, config: BenchmarkConfig) -> BenchmarkProbe:
         factor=FACTOR, min_pixels=recipe.evaluate.min_pixels,
         max_pixels=recipe.evaluate.max_pixels, max_source_pixels=recipe.ingest.max_source_pixels,
     )  # fmt: skip
+    limit = recipe.answer.max_new_tokens or max(map(answer_tokens, drawn), default=1)
     return BenchmarkProbe(
         benchmark=benchmark,
         blocks=blocks_of(config.name),
         questions=drawn,
-        images=[_usable(policy, config, q, images, recipe.answer.max_new_tokens) for q in drawn],
-        max_new_tokens=recipe.answer.max_new_tokens,
+        images=[_usable(policy, config, q, images, limit) for q in drawn],
+        max_new_tokens=limit,
     )
 
 

@@ -58,11 +58,13 @@ Every = Annotated[bool, typer.Option("--all", help="Print the figures of every c
 
 def benchmarks() -> None:
     """List the benchmarks and the files that each needs."""
-    table = Table("benchmark", "what", "files", title="--benchmark")
+    table = Table("benchmark", "what", "files", "tokens", title="--benchmark")
     for name, definition in BENCHMARKS.items():
-        table.add_row(name, definition.what, definition.files)
-    table.add_row("embedded/consistent, embedded/counter", "the embedded world", "none")
+        tokens = str(definition.max_new_tokens)
+        table.add_row(name, definition.what, definition.files, tokens)
+    table.add_row("embedded/consistent, embedded/counter", "the embedded world", "none", "128")
     out.print(table)
+    out.print("tokens: the longest answer that a model gives, unless --max-new-tokens is given")
 
 
 def responses(
@@ -115,7 +117,9 @@ def model(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Commit of a hub id.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of an answer.")] = 128,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer; default: each benchmark's own.")
+    ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(help="Largest image; default: the processor's own bound.")
     ] = None,

@@ -88,7 +88,8 @@ class AnswerConfig(Frozen):
     """A file instead of the models."""
     policy_name: str = "base"
     """What the policy is called in tables."""
-    max_new_tokens: int = Field(128, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Length limit of every answer; `None` = each benchmark's own."""
     batch_tokens: int = Field(16_384, ge=1)
     shard_rows: int = Field(256, ge=1)
 

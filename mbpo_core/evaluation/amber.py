@@ -20,6 +20,8 @@ from mbpo_core.evaluation.protocol import Answer, Question, Review, Score, Sourc
 from mbpo_core.evaluation.statistics import Block, Figure, Sums, block
 
 KEYS = (("question_id",), ("image", "text"))
+_YES_OR_NO = 16
+"""Tokens."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Amber:
     @property
     def questions(self) -> Sequence[Question]:
         """All questions: the descriptions first, as they are numbered."""
-        both = (*self.generative.questions, *self.discriminative.questions)
+        short = [replace(q, max_new_tokens=_YES_OR_NO) for q in self.discriminative.questions]
+        both = (*self.generative.questions, *short)
         return tuple(replace(question, benchmark="amber") for question in both)
 
     def score(self, question: Question, response: str, review: Review | None = None) -> Score:

@@ -64,8 +64,8 @@ def metrics(answers: Sequence[Answer], blocks: Blocks, *, draws: int, seed: int)
 
 def failures(answers: Sequence[Answer]) -> Block:
     """Return the shares of answers that are `unanswered` (there is none), `unjudged` (the judge
-    gave no verdict), `empty`, or `unparsed` (no verdict could be read; scored as the official
-    script does), each of all questions.
+    gave no verdict), `empty`, `unparsed` (no verdict could be read; scored as the official script
+    does) or `unfinished` (cut at the length limit), each of all questions.
     """
     rows = [
         (
@@ -73,16 +73,17 @@ def failures(answers: Sequence[Answer]) -> Block:
             _unjudged(a),
             a.score.reason is None and not a.response.strip(),
             a.score.reason is None and a.score.rule is not None and a.score.extracted is None,
+            a.finished is False,
             1,
         )
         for a in answers
     ]
-    figures = [Figure(name, quotient(place, 4), better=-1, wilson=True)
+    figures = [Figure(name, quotient(place, len(FAILURES)), better=-1, wilson=True)
                for place, name in enumerate(FAILURES)]  # fmt: skip
     return block("all", [answer.unit for answer in answers], rows, figures)
 
 
-FAILURES = ("unanswered", "unjudged", "empty", "unparsed")
+FAILURES = ("unanswered", "unjudged", "empty", "unparsed", "unfinished")
 
 
 def _unjudged(answer: Answer) -> bool:

@@ -39,11 +39,10 @@ class BenchmarkProbe:
             Rows with benchmark, kind, metric, value, n, low and high (95 % interval).
         """
         ready = [i for i, image in enumerate(self.images) if image is not None]
-        said: dict[int, str] = {}
+        said: dict[int, tuple[str, bool]] = {}
         for start in range(0, len(ready), self.at_once):
             part = ready[start : start + self.at_once]
-            texts = self._answers(policy, part)
-            said |= dict(zip(part, texts, strict=True))
+            said |= dict(zip(part, self._answers(policy, part), strict=True))
         answers = [self._scored(i, said.get(i)) for i in range(len(self.questions))]
         return [
             {"benchmark": m.benchmark, "kind": m.kind, "metric": m.metric,
@@ -52,7 +51,7 @@ class BenchmarkProbe:
             for m in metrics(answers, self.blocks, draws=DRAWS, seed=0)
         ]  # fmt: skip
 
-    def _answers(self, policy: Policy, part: Sequence[int]) -> list[str]:
+    def _answers(self, policy: Policy, part: Sequence[int]) -> list[tuple[str, bool]]:
         images = [image for i in part if (image := self.images[i]) is not None]
         prompts = [
             policy.prompt_ids(self.questions[i].prompt, *image.shape[1:])
@@ -62,14 +61,13 @@ class BenchmarkProbe:
             prompts, to_units(images, policy.device), [0] * len(part),  # greedy: nothing is drawn
             temperature=0.0, top_p=1.0, max_new_tokens=self.max_new_tokens,
         )  # fmt: skip
-        return [policy.decode(answer.ids) for answer in sampled]
+        return [(policy.decode(answer.ids), answer.finished) for answer in sampled]
 
-    def _scored(self, index: int, text: str | None) -> Answer:
+    def _scored(self, index: int, said: tuple[str, bool] | None) -> Answer:
         question = self.questions[index]
-        score = Score(reason="no_image")
-        if text is not None:
-            score = self.benchmark.score(question, text)
+        text, finished = said or ("", None)
+        score = Score(reason="not_asked") if said is None else self.benchmark.score(question, text)
         return Answer(
             "policy", question.benchmark, question.question_id, question.kind,
-            question.unit or question.question_id, text or "", score,
+            question.unit or question.question_id, text, score, finished=finished,
         )  # fmt: skip

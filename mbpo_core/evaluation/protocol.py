@@ -33,6 +33,8 @@ class Question:
     """A path relative to the image folder, or the bytes of an image file; None: asked without."""
     unit: str = ""
     """Questions of one unit (mostly: of one image) are resampled together; "" = the question."""
+    max_new_tokens: int | None = None
+    """Length limit of an answer, where it is not that of the whole benchmark."""
     closed_kind: str | None = None
     """`multiple_choice` or `yes_no` where the verifier decides."""
     closed_answer: str | None = None
@@ -102,6 +104,8 @@ class Answer:
     score: Score
     iig_mean: float | None = None
     """Image information gain of the gold answer, nats a token (eq. 4)."""
+    finished: bool | None = None
+    """Whether it ended before the length limit; None where that is not known."""
 
 
 class Benchmark(Protocol):

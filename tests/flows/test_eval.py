@@ -7,9 +7,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
+from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.paper import columns, paper_rows
+from mbpo_core.models.loading import load_policy
 from storage.catalog import query
 from storage.store import ArtifactStore
+from tasks.models import EMBEDDED
 from tests.pipelines import rows
 
 IMAGES = 6
@@ -222,3 +225,32 @@ def test_the_papers_tables_are_printed_with_ours(root):
 def test_all_benchmarks_are_listed_with_what_they_need():
     done = mbpo("eval", "benchmarks")
     assert done.exit_code == 0 and "pope" in done.output and "coco_pope_<split>.json" in done.output
+
+
+def test_each_benchmark_has_its_own_length_limit_and_no_prompt_is_cut(pope, tmp_path):
+    """The embedded model reads 2,048 tokens: what is longer is a reason, not the end of a shard."""
+    folder = tmp_path / "pope"
+    folder.mkdir()
+    (folder / "0.png").write_bytes((pope / "0.png").read_bytes())
+    policy = load_policy(str(EMBEDDED))
+    one, two = (len(policy.prompt_ids("a cup " * n, 56, 56)) for n in (1, 2))
+    longest = (policy.max_length - one) // (two - one)
+    texts = ["Is there a cup?", "a cup " * (longest - 10), "a cup " * (longest + 10)]
+    lines = [{"image": "0.png", "text": text, "label": "no"} for text in texts]
+    (folder / "coco_pope_random.json").write_text("\n".join(map(json.dumps, lines)))
+    done = mbpo("eval", "model", "embedded", "-b", f"pope={folder}", "--root", tmp_path / "store")
+    assert done.exit_code == 0, done.output
+    asked = rows(tmp_path / "store", "ask", "questions")
+    assert {row["max_new_tokens"] for row in asked} == {BENCHMARKS["pope"].max_new_tokens}
+    said = rows(tmp_path / "store", "answer", "answers")
+    assert [row["reason"] for row in said] == [None, None, "too_long"]
+    height, width = asked[0]["height"], asked[0]["width"]
+    room = [policy.max_length - len(policy.prompt_ids(row["prompt"], height, width))
+            for row in asked]  # fmt: skip
+    assert room[0] > 128 > room[1] > 0 > room[2]
+    for answer, most in zip(said[:2], (128, room[1]), strict=True):
+        assert len(policy.response_ids(answer["response"])) <= most + 1
+    figures = {r["metric"]: r["value"] for r in rows(tmp_path / "store", "evaluate", "metrics")
+               if r["kind"] == "all"}  # fmt: skip
+    assert figures["unanswered"] == 1 / 3
+    assert figures["unfinished"] == sum(row["finished"] is False for row in said) / 3

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mbpo_core.evaluation import embedded, held_out
-from mbpo_core.evaluation.metrics import compare, metrics
+from mbpo_core.evaluation.metrics import FAILURES, compare, metrics
 from mbpo_core.evaluation.own import own_blocks
 from mbpo_core.evaluation.protocol import Answer, Score
 
@@ -61,6 +61,12 @@ def test_what_has_no_score_is_counted_and_in_no_figure():
     assert found["all", "unparsed"].value == 2 / 5 and found["all", "unparsed"].n == 5
 
 
+def test_answers_that_were_cut_are_counted_and_still_scored():
+    cut = replace(answer("color", Score(True)), finished=False)
+    found = figures([cut, answer("color", Score(True)), replace(cut, finished=True)])
+    assert found["all", "unfinished"].value == 1 / 3 and found["all", "accuracy"].n == 3
+
+
 def test_figures_see_no_answer_that_has_no_score():
     seen = []
 
@@ -75,7 +81,7 @@ def test_figures_see_no_answer_that_has_no_score():
 
 def test_nothing_scored_leaves_the_counts():
     found = figures([answer("color", Score(reason="missing"))])
-    assert set(name for _, name in found) == {"unanswered", "unjudged", "empty", "unparsed"}
+    assert {name for _, name in found} == set(FAILURES)
     assert metrics([], own_blocks, draws=100, seed=0) == []
 
 
