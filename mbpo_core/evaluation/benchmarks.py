@@ -46,7 +46,8 @@ class Definition:
     fields: Callable[[Record], Join] = usual_fields
     response: Callable[[Record], str | None] = response_of
     max_new_tokens: int = 128
-    """Length limit of an answer: lmms-eval's where it has the benchmark."""
+    """Length limit of an answer: lmms-eval's; OPERA's of CHAIR, which depends on it; of MMHal-Bench
+    and LLaVA-Bench the official scripts'; of Object HalBench RLAIF-V's (assumed)."""
     table: Callable[[SourceFile], list[Record]] | None = None
     """Reads answers in a text file, where the official script has them so."""
     shown: tuple[str, ...] = ("all",)
