@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import benchmarks.stages
 import tasks.catalogue
+import tasks.inline
 from benchmarks.measure import print_figures, print_ratio
 from benchmarks.stages import run_inline
 from benchmarks.timing import Interval, length, taken, within
@@ -172,7 +172,7 @@ def _kinds(kinds: Counter[str]) -> Iterator[None]:
 @contextmanager
 def _shards(cpu: Counter[str]) -> Iterator[None]:
     """Inside, count the CPU seconds of the model: a shard's, by the share that was the model's."""
-    kept = benchmarks.stages.compute
+    kept = tasks.inline.compute
 
     def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
         with taken() as seconds:
@@ -180,11 +180,11 @@ def _shards(cpu: Counter[str]) -> Iterator[None]:
         cpu["model"] += seconds.cpu * facts["model_seconds"] / seconds.wall
         return facts
 
-    benchmarks.stages.compute = compute
+    tasks.inline.compute = compute
     try:
         yield
     finally:
-        benchmarks.stages.compute = kept
+        tasks.inline.compute = kept
 
 
 def _timed(kinds: Counter[str], kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
