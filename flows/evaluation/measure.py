@@ -116,7 +116,12 @@ def model(
         str | None, typer.Option(help="What the model is called; default: the folder's name.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Commit of a hub id.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16; default: of the store's its own, else bfloat16."
+        ),
+    ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer; default: each benchmark's own.")
     ] = None,
@@ -200,17 +205,20 @@ def _judge(
     return {"judge": {"kind": "endpoint"} | endpoint}
 
 
-def _policy(path: str, revision: str | None, dtype: str, store: ArtifactStore) -> tuple[Model, str]:
+def _policy(
+    path: str, revision: str | None, dtype: str | None, store: ArtifactStore
+) -> tuple[Model, str]:
     """Return the model and what it is called by default."""
     if path == "embedded":
         return EmbeddedModel(), "embedded"
     if (path == "train" or path.startswith("train/")) and not Path(path).exists():
         ref = store.resolve(path)
         folder = store.files(ref) / "model"
-        # A checkpoint of the embedded world is small and was trained in float32.
-        return PretrainedModel(name=str(folder), dtype=dtype), ref.short
+        # As `answer` opens it in the run that trained it: identities end with dtype and attention.
+        own = store.table(ref, "checkpoint").to_pylist()[0]["base_model"].split()[-2]
+        return PretrainedModel(name=str(folder), dtype=dtype or own), ref.short
     name = Path(path).name if Path(path).is_dir() else path.rsplit("/", 1)[-1]
-    return PretrainedModel(name=path, revision=revision, dtype=dtype), name
+    return PretrainedModel(name=path, revision=revision, dtype=dtype or "bfloat16"), name
 
 
 def _measure(

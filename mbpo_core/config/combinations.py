@@ -122,6 +122,11 @@ def _measured(recipe: Recipe) -> Iterator[str]:
         yield f"{', '.join(judged)} needs a judge: set evaluate.judge to an endpoint or to reviews"
     if len(judged) > 1 and isinstance(recipe.evaluate.judge, StoredReviews):
         yield f"evaluate.judge: one file of stored reviews cannot serve {', '.join(judged)}"
+    if isinstance(recipe.evaluate.judge, StoredReviews) and recipe.answer.responses is None:
+        yield (
+            "evaluate.judge: stored reviews are about the answers of one file, not about what "
+            "models are going to say: set answer.responses"
+        )
     for each in recipe.train.benchmarks:
         if each.kind in JUDGED:
             yield f"train.benchmarks cannot have {each.name}: no judge is asked during training"

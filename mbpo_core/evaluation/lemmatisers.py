@@ -1,7 +1,8 @@
 """Which singular or lemma stands for a word of a caption: what CHAIR's implementations differ in.
 
-Two lemmatisers move CHAIR by up to three points on the same captions, so that figures are only
-compared within one, and its name goes into every result.
+On eleven published files of captions WordNet's lemmas and `pattern`'s singulars give CHAIR_S that
+differ by up to 1.1 points, so that figures are only compared within one lemmatiser, and its name
+goes into every result.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ mentions among all.
 
 This is the script's path without GPT (`gpt_process=False`): mentions are words of the caption,
 lemmatised as nouns, repeats counted. With a judge (`object_halbench_judge`) they are unique objects
-of a list that the judge makes. On the same captions the two differ by half as much again, and
-neither is comparable with classic CHAIR; the figures keep the official names for that.
+of a list that the judge makes. On the 500 captions of OPERA's LLaVA-1.5 the words' `CHAIRi` is
+0.127 and that of the same words without repeats 0.210; neither is comparable with classic CHAIR,
+and the figures keep the official names for that.
 
 Differs from the official script: answers are joined by image and question, not by position, and
 files whose name holds "coh" are not cut at their marker.

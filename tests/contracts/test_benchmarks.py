@@ -14,7 +14,8 @@ from mbpo_core.recipes.measuring import measuring
 def test_every_definition_is_a_setting_of_a_recipe(name):
     benchmark = {"kind": name, "questions": ["questions.json"]}
     judge = {"kind": "stored", "path": "reviews.json"} if name in JUDGED else None
-    recipe = measuring([benchmark], answer={}, evaluate={"judge": judge})
+    given = {"responses": {"path": "answers.json"}}
+    recipe = measuring([benchmark], answer=given, evaluate={"judge": judge})
     assert recipe.evaluate.benchmarks[0].name == name
     again = type(recipe).model_validate(recipe.model_dump(mode="json"))
     assert again == recipe

@@ -45,12 +45,24 @@ def test_plan_says_hit_and_miss_and_why(root):
 
 
 def test_the_trained_checkpoint_of_the_store_is_evaluated_like_any_other(root):
-    words = ("-b", "embedded/counter", "--limit", 3, "--max-new-tokens", 4, "--root", root)
-    done = mbpo("eval", "model", "train", *words, "--dtype", "float32")
+    """Its answers are those of the run that trained it, in the precision of that run."""
+
+    def answers():
+        store = ArtifactStore(root)
+        found = store.table(store.resolve("answer"), "answers").to_pylist()
+        return {(r["model"], r["asked_id"]): (r["response"], r["iig_mean"]) for r in found}
+
+    in_the_run, limit = answers(), SMALL["evaluate.limit"]
+    words = ("-b", "embedded/counter", "--limit", limit, "--root", root)
+    longest = ("--max-new-tokens", SMALL["answer.max_new_tokens"])
+    done = mbpo("eval", "model", "train", *words, *longest)
     assert done.exit_code == 0, done.output
-    trained = ArtifactStore(root).resolve("train").short
-    said = ArtifactStore(root).table(ArtifactStore(root).resolve("answer"), "answers").to_pylist()
-    assert {row["model"] for row in said} == {trained} and len(said) == 3
+    alone = answers()
+    assert {model for model, _ in alone} == {ArtifactStore(root).resolve("train").short}
+    assert len(alone) == limit
+    for (_, asked), (response, gain) in alone.items():
+        expected = in_the_run["trained", asked]
+        assert response == expected[0] and gain == pytest.approx(expected[1], abs=1e-5)
     done = mbpo("eval", "model", "train/ffff", *words)
     assert done.exit_code == 1 and "train/ffff" in done.output
     done = mbpo("eval", "model", "nobody/nowhere", *words)

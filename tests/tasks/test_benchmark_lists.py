@@ -101,6 +101,11 @@ def test_other_pictures_are_other_questions(measured, pope, tmp_path):
             "one file of stored reviews cannot serve mmhal, mm_vet",
         ),
         ({"train__benchmarks": [{"kind": "mmhal", "questions": ["x"]}]}, "no judge is asked"),
+        (  # else base and trained would be graded by the same reviews of somebody else's answers
+            {"evaluate__benchmarks": [{"kind": "mmhal", "questions": ["x"]}],
+             "evaluate__judge": {"kind": "stored", "path": "y"}},
+            "stored reviews are about the answers of one file",
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(changes, message):
