@@ -23,6 +23,7 @@ from flows.console import (
     run_stages,
     runtime_of,
 )
+from flows.doctor import doctor
 from flows.evaluation.app import evaluation
 from flows.summary import results_table
 from mbpo_core.config import Recipe, parse_override
@@ -38,6 +39,7 @@ app = typer.Typer(
     help="Modality-Balancing Preference Optimization as a cached pipeline.",
 )  # fmt: skip
 app.add_typer(evaluation, name="eval")
+app.command()(doctor)
 
 Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
 Settings = Annotated[

@@ -7,7 +7,7 @@ the file that readers have open: a rebuild makes a new file and renames it over 
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from storage.files import fsync_dir, fsync_file, temporary_name
 from storage.locks import file_lock
-from storage.manifest import Manifest
+from storage.manifest import Manifest, PartInfo
 from storage.publish import committed_at, read_intact
 from storage.refs import ArtifactRef
 from storage.runs import RunRecord, read_runs
@@ -128,9 +128,7 @@ def _rows(versions: list[_Version], runs: list[RunRecord]) -> dict[str, list[dic
             for name, ref in v.manifest.inputs.items()
         ],
         "parts": [
-            {**v.id, "table_name": row.pop("table"), **row, "path": str(v.path / row["name"])}
-            for v in versions
-            for row in map(asdict, v.manifest.parts)
+            _part_row(v, part) for v in versions for part in v.manifest.parts
         ],
         "shards": [_shard_row(v, shard) for v in versions for shard in v.manifest.shards],
         "reasons": [
@@ -168,6 +166,13 @@ def _artifact_row(version: _Version) -> dict[str, Any]:
         "committed_at": _utc(committed_at(version.path) or manifest.created_at),
         "path": str(version.path),
     }
+
+
+def _part_row(version: _Version, part: PartInfo) -> dict[str, Any]:
+    same = {name: getattr(part, name) for name in ("name", "rows", "bytes", "sha256")}
+    return {
+        **version.id, "table_name": part.table, **same, "path": str(version.path / part.name)
+    }  # fmt: skip
 
 
 def _shard_row(version: _Version, shard: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from storage.refs import ArtifactRef
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA = 1
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class PartInfo:
     rows: int
     bytes: int
     sha256: str
+    footer: str = ""
+    """sha256 of the Parquet footer, compared at every reading; "" in older manifests."""
 
 
 @dataclass(frozen=True)
@@ -132,17 +135,22 @@ def content_hash(parts: tuple[PartInfo, ...], files: tuple[FileInfo, ...]) -> st
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write `manifest.json` into `directory`, atomically and fsynced."""
-    text = json.dumps(manifest.to_dict(), indent=1, sort_keys=True, allow_nan=False)
+    value = manifest.to_dict()
+    value[_CHECKSUM] = digest(value)
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
     atomic_write_text(directory / MANIFEST_NAME, text + "\n")
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read `manifest.json`; raise DamagedArtifact if it is missing or not a manifest."""
+    """Read `manifest.json`; raise DamagedArtifact if it is missing, changed or not a manifest."""
     path = directory / MANIFEST_NAME
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError(f"expected an object, got {type(value).__name__}")
+        checksum = value.pop(_CHECKSUM, None)  # older manifests have none
+        if checksum is not None and checksum != digest(value):
+            raise ValueError("its checksum is not that of its content")
         return Manifest.from_dict(value)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DamagedArtifact(f"{path}: {error}") from error

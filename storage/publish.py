@@ -13,10 +13,11 @@ from storage.checks import Coverage, check_coverage, check_schema, count_reasons
 from storage.errors import DamagedArtifact, IncompleteArtifact
 from storage.files import atomic_write_text, fsync_dir, link_or_copy, remove_tree, sha256_file
 from storage.manifest import FileInfo, Manifest, PartInfo, read_manifest
+from storage.reading import footer_sha256
 from storage.staging import FILES, Shard, Staging
 from storage.tables import TableSpec
 
-_COMMITTED_AT = "committed_at"
+COMMITTED_AT = "committed_at"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,16 @@ def _table_parts(target: Path, spec: TableSpec, shards: Sequence[Shard]) -> list
         link_or_copy(shard.table(spec.name), path)
         check_schema(path, spec)
         rows = pq.read_metadata(path).num_rows
-        parts.append(PartInfo(spec.name, path.name, rows, path.stat().st_size, sha256_file(path)))
+        parts.append(
+            PartInfo(
+                table=spec.name,
+                name=path.name,
+                rows=rows,
+                bytes=path.stat().st_size,
+                sha256=_as_written(path, shard, shard.table(spec.name)),
+                footer=footer_sha256(path),
+            )
+        )
     return parts
 
 
@@ -90,8 +100,21 @@ def _shard_files(target: Path, shard: Shard) -> list[FileInfo]:
         if path.exists():
             raise IncompleteArtifact(f"shard {shard.number} repeats the file {name!r} of another")
         link_or_copy(shard.directory / FILES / name, path)
-        infos.append(FileInfo(name, path.stat().st_size, sha256_file(path)))
+        sha256 = _as_written(path, shard, shard.directory / FILES / name)
+        infos.append(FileInfo(name, path.stat().st_size, sha256))
     return infos
+
+
+def _as_written(path: Path, shard: Shard, source: Path) -> str:
+    """Return the hash of a linked file; a shard whose bytes changed since it was written goes."""
+    found = sha256_file(path)
+    if found != shard.sha256[source.relative_to(shard.directory).as_posix()]:
+        remove_tree(shard.directory)
+        raise IncompleteArtifact(
+            f"{source} is damaged: it is not what shard {shard.number} wrote. That shard was "
+            "removed; run the stage again, which computes it alone"
+        )
+    return found
 
 
 def place(built: Path, target: Path, trash: Path) -> None:
@@ -127,8 +150,11 @@ def read_intact(directory: Path, verify: bool = False) -> Manifest | None:
 
 def committed_at(directory: Path) -> str:
     """Return when this content was last committed; '' where that is not known."""
-    path = directory / _COMMITTED_AT
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    try:
+        text = (directory / COMMITTED_AT).read_text(encoding="utf-8").strip()
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="microseconds")
+    except (FileNotFoundError, ValueError):  # a damaged note is as good as none
+        return ""
 
 
 def stamp(directory: Path, others: Sequence[Path]) -> None:
@@ -136,4 +162,4 @@ def stamp(directory: Path, others: Sequence[Path]) -> None:
     now = datetime.now(UTC)
     for text in filter(None, map(committed_at, others)):
         now = max(now, datetime.fromisoformat(text) + timedelta(microseconds=1))
-    atomic_write_text(directory / _COMMITTED_AT, now.isoformat(timespec="microseconds") + "\n")
+    atomic_write_text(directory / COMMITTED_AT, now.isoformat(timespec="microseconds") + "\n")

@@ -29,6 +29,8 @@ class RunRecord:
     """UTC, ISO 8601."""
     stages: dict[str, ArtifactRef] = field(default_factory=dict)
     status: str = "running"
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The whole recipe as JSON values, so that what was made can be made again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -42,13 +44,16 @@ class RunRecord:
         return cls(**{**value, "stages": stages})
 
 
-def start_run(root: Path, run_id: str, recipe: str) -> RunRecord:
+def start_run(
+    root: Path, run_id: str, recipe: str, settings: Mapping[str, Any] | None = None
+) -> RunRecord:
     """Record that a run began; a run that is tried again keeps its start and its stages."""
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     with _locked(root):
         known = _path(root, run_id).exists()
         record = read_run(root, run_id) if known else RunRecord(run_id, recipe, now)
-        return _write(root, replace(record, recipe=recipe, status="running"))
+        settings = dict(settings or {})
+        return _write(root, replace(record, recipe=recipe, status="running", settings=settings))
 
 
 def record_stage(root: Path, run_id: str, stage: str, ref: ArtifactRef) -> RunRecord:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,13 +17,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.files import atomic_write_text, fsync_dir, fsync_tree, remove_tree, temporary_name
+from storage.files import (
+    atomic_write_text,
+    fsync_dir,
+    fsync_tree,
+    remove_tree,
+    sha256_file,
+    temporary_name,
+)
+from storage.identity import digest
 from storage.tables import check_table_name, write_parquet
 
 FILES = "files"
 WORK = "work"
 _RECORD = "shard.json"
 _COMMITTING = ".committing"
+_CHECKSUM = "checksum"
 _SHARD = re.compile(r"shard-(\d{5,})")
 
 
@@ -37,6 +46,8 @@ class Shard:
     """Rows by table."""
     files: dict[str, int]
     """Bytes by path below `files/`."""
+    sha256: dict[str, str]
+    """Hash of every file by its path in the shard, taken when it was written."""
     info: dict[str, Any]
     """What the worker noted, such as its device or a pack that was split."""
 
@@ -52,6 +63,14 @@ class Shard:
         except (OSError, pa.ArrowInvalid):
             return False
         return rows == self.rows and sizes == self.files
+
+    def changed_files(self, progress: Callable[[Path, int], None]) -> Iterator[str]:
+        """Yield the files whose bytes are not those that were written; all are hashed."""
+        for name, sha256 in self.sha256.items():
+            path = self.directory / name
+            progress(path, path.stat().st_size)
+            if sha256_file(path) != sha256:
+                yield name
 
 
 class Staging:
@@ -85,10 +104,11 @@ class Staging:
         directory = self.shard_path(number)
         try:
             record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            checksum = record.pop(_CHECKSUM)
+            shard = Shard(number, directory, **record)
+        except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError):
             return None
-        shard = Shard(number, directory, **record)
-        return shard if shard.is_whole() else None
+        return shard if checksum == digest(record) and shard.is_whole() else None
 
     def write(
         self,
@@ -159,9 +179,10 @@ def _fill(
     record = {
         "rows": {name: table.num_rows for name, table in tables.items()},
         "files": {path.as_posix(): size for path, size in _sizes(directory / FILES)},
+        "sha256": {path.as_posix(): sha256_file(directory / path) for path, _ in _sizes(directory)},
         "info": dict(info),
     }
-    text = json.dumps(record, sort_keys=True, allow_nan=False)
+    text = json.dumps(record | {_CHECKSUM: digest(record)}, sort_keys=True, allow_nan=False)
     (directory / _RECORD).write_text(text, encoding="utf-8")
 
 

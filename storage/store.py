@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.checks import Coverage
 from storage.errors import (
@@ -39,6 +38,7 @@ from storage.publish import (
     read_intact,
     stamp,
 )
+from storage.reading import Part, check_file
 from storage.refs import ArtifactRef, check_key, check_name
 from storage.staging import FILES, WORK, Shard, Staging
 from storage.tables import TableSpec
@@ -96,22 +96,26 @@ class ArtifactStore:
         return directory
 
     def files(self, ref: ArtifactRef) -> Path:
-        """Return the directory of the artifact's files that are not tables."""
-        return self.path(ref) / FILES
+        """Return the directory of the artifact's files that are not tables.
 
-    def parts(self, ref: ArtifactRef, table: str) -> list[Path]:
-        """Return the Parquet files of one table in order."""
+        Raises DamagedArtifact where one is not what was written; each is hashed once a process.
+        """
+        folder = self.path(ref) / FILES
+        for file in self.manifest(ref).files:
+            check_file(folder / file.path, file.sha256)
+        return folder
+
+    def parts(self, ref: ArtifactRef, table: str) -> list[Part]:
+        """Return the Parquet files of one table in order, for readers that check what they read."""
         directory = self.path(ref)
-        return [directory / part.name for part in read_manifest(directory).table_parts(table)]
+        listed = read_manifest(directory).table_parts(table)
+        return [Part(directory / part.name, part.footer) for part in listed]
 
     def table(self, ref: ArtifactRef, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read all parts of one table, in order."""
-        chosen = None if columns is None else list(columns)
+        """Read all parts of one table, in order; raises DamagedArtifact."""
         # One file at a time: reading a list of paths as a data set would take `name=value`
         # folders above the root for columns.
-        return pa.concat_tables(
-            pq.ParquetFile(part).read(chosen) for part in self.parts(ref, table)
-        )
+        return pa.concat_tables(part.read(columns) for part in self.parts(ref, table))
 
     def refs(self, stage: str | None = None) -> list[tuple[ArtifactRef, Manifest]]:
         """Return every committed artifact with its manifest, oldest commit first."""

@@ -153,7 +153,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Write `table` as Parquet: equal tables give equal bytes, however they were chunked.
 
     zstd everywhere but on image bytes, which are compressed already; page index for point
-    lookups; no statistics on image bytes.
+    lookups; a CRC on every page, which `storage.reading` checks; no statistics on image bytes.
     """
     metadata = with_image_metadata(table.schema).metadata
     table = table.replace_schema_metadata(metadata).combine_chunks()
@@ -168,6 +168,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         use_dictionary=small,
         write_statistics=small,
         write_page_index=True,
+        write_page_checksum=True,
     )
 
 

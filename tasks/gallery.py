@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from mbpo_core.data.images import decode_png
@@ -114,7 +113,8 @@ def _columns(
 def _present(
     store: ArtifactStore, ref: ArtifactRef, table: str, wanted: Iterable[str]
 ) -> list[str]:
-    there = pq.read_schema(store.parts(ref, table)[0]).names
+    with store.parts(ref, table)[0].open() as part:
+        there = part.schema_arrow.names
     return [name for name in wanted if name in there]
 
 

@@ -67,7 +67,7 @@ def run_pipeline(
     """
     store = ArtifactStore(runtime.root)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-    start_run(store.root, run_id, recipe.name)
+    start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))
     refs: dict[str, ArtifactRef] = {}
     made: dict[str, Materialised] = {}
     status = "failed"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from mbpo_core.mining.png import decode_png
+from storage.reading import Part
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
 from tasks.clock import around_the_model
@@ -37,13 +36,13 @@ def fetch(
 ) -> dict[str, dict[str, Any]]:
     """Return rows by id, with wide columns (images). Raises KeyError for an unknown id."""
     places = _places(tuple(store.parts(ref, table)), id_column)
-    groups: dict[tuple[Path, int], list[tuple[str, int]]] = defaultdict(list)
+    groups: dict[tuple[Part, int], list[tuple[str, int]]] = defaultdict(list)
     for row_id in ids:
         part, group, offset = places[row_id]
         groups[part, group].append((row_id, offset))
     found: dict[str, dict[str, Any]] = {}
     for (part, group), wanted in groups.items():
-        with pq.ParquetFile(part) as file:
+        with part.open() as file:
             rows = file.read_row_group(group, columns=list(columns))
         taken = rows.take(pa.array([offset for _, offset in wanted])).to_pylist()
         found.update((row_id, row) for (row_id, _), row in zip(wanted, taken, strict=True))
@@ -51,10 +50,10 @@ def fetch(
 
 
 @lru_cache(maxsize=8)
-def _places(parts: tuple[Path, ...], id_column: str) -> dict[str, tuple[Path, int, int]]:
+def _places(parts: tuple[Part, ...], id_column: str) -> dict[str, tuple[Part, int, int]]:
     places = {}
     for part in parts:
-        with pq.ParquetFile(part) as file:
+        with part.open() as file:
             for group in range(file.num_row_groups):
                 ids = file.read_row_group(group, columns=[id_column]).column(0).to_pylist()
                 places.update({row_id: (part, group, n) for n, row_id in enumerate(ids)})

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import torch
 
 from mbpo_core.evaluation.protocol import BenchmarkError
+from storage.errors import DamagedArtifact
 from storage.tables import as_table
 from tasks.clock import seconds_around
 from tasks.registry import STAGES
@@ -27,6 +28,8 @@ from tasks.sources import SourceError
 from tasks.stage import Job, Stage
 
 logger = logging.getLogger(__name__)
+_FILES_TO_MEND = (SourceError, BenchmarkError, DamagedArtifact)
+"""Not our fault, and no new try helps: said without a traceback."""
 
 
 def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def serve(device: str, answers: TextIO) -> None:
                 os._exit(1)  # the device's context is lost; a fresh process tries again
             transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
             answer = {"error": f"{type(error).__name__}: {error}", "transient": transient}
-            if isinstance(error, SourceError | BenchmarkError):  # the user's files, not our fault
+            if isinstance(error, _FILES_TO_MEND):
                 answer = {"error": str(error), "transient": False, "mendable": True}
         _say(answers, answer)
 

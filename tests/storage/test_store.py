@@ -39,7 +39,7 @@ def test_a_committed_artifact_reads_back_in_shard_order(store):
     assert store.find("mine", ref.key) == ref
     assert store.table(ref, "negatives")["sample_id"].to_pylist() == ids([0, 1, 2])
     assert store.table(ref, "traces", columns=["step"]).column_names == ["step"]
-    assert [p.name for p in store.parts(ref, "traces")] == [
+    assert [p.path.name for p in store.parts(ref, "traces")] == [
         f"traces-{i:05d}.parquet" for i in range(3)
     ]
     assert store.path(ref).name == f"{ref.key}.{ref.content[:12]}"
@@ -93,7 +93,7 @@ def test_a_file_cannot_leave_the_artifact(store, tmp_path, name):
 @pytest.mark.parametrize("harm", ["truncate", "delete", "manifest", "manifest-gone"])
 def test_a_damaged_artifact_is_a_miss_and_can_be_built_again(store, harm):
     ref = build(store)
-    part = store.parts(ref, "negatives")[1]
+    part = store.parts(ref, "negatives")[1].path
     if harm == "truncate":
         os.truncate(part, part.stat().st_size - 1)
     elif harm == "delete":
@@ -109,7 +109,7 @@ def test_a_damaged_artifact_is_a_miss_and_can_be_built_again(store, harm):
 
 def test_a_flipped_byte_is_found_by_verify_and_healed_by_a_rebuild(store):
     ref = build(store)
-    part = store.parts(ref, "negatives")[0]
+    part = store.parts(ref, "negatives")[0].path
     data = bytearray(part.read_bytes())
     data[100] ^= 1
     part.write_bytes(data)
@@ -141,7 +141,7 @@ def test_newest_does_not_depend_on_the_clock(store):
 
 def test_when_the_newest_content_is_damaged_the_older_one_counts(store):
     first, second = build(store, shade=0), build(store, shade=100)
-    store.parts(second, "traces")[0].unlink()
+    store.parts(second, "traces")[0].path.unlink()
     assert store.find("mine", KEY) == first
 
 
@@ -315,7 +315,7 @@ def test_refs_skip_what_is_no_artifact(store):
 
 def test_parts_are_what_any_parquet_reader_sees(store):
     ref = build(store)
-    table = pq.ParquetFile(store.parts(ref, "negatives")[0]).read()
+    table = pq.ParquetFile(store.parts(ref, "negatives")[0].path).read()
     assert table.schema.metadata == NEGATIVES.schema.metadata
 
 

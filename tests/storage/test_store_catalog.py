@@ -53,7 +53,7 @@ def test_the_tables_say_what_the_manifests_say(store):
     ]
     parts = query(store.root, "SELECT path, rows FROM parts WHERE key = ? ORDER BY ALL", [ref.key])
     paths = [*store.parts(ref, "negatives"), *store.parts(ref, "traces")]
-    assert parts.fetchall() == [(str(path), 3) for path in paths]
+    assert parts.fetchall() == [(str(part.path), 3) for part in paths]
     reasons = query(
         store.root, "SELECT table_name, reason, count FROM reasons WHERE key = ?", [ref.key]
     )
@@ -138,7 +138,7 @@ def test_versions_that_do_not_fit_are_still_read_one_by_one(store):
 
 def test_a_rotten_part_takes_no_other_view_with_it(store, caplog):
     sound, rotten = build(store, {"steps": 1}, shards=(0,)), build(store, {"steps": 2})
-    part = store.parts(rotten, "negatives")[0]
+    part = store.parts(rotten, "negatives")[0].path
     part.write_bytes(b"x" * part.stat().st_size)
     rebuild_catalog(store)
     sql = f"SELECT count(*) FROM negatives__{sound.key[:8]}"
@@ -162,7 +162,7 @@ def test_a_catalogue_that_points_at_lost_files_is_rebuilt(store):
     old, new = build(store, {"steps": 1}, shards=(0,)), build(store, {"steps": 2})
     rebuild_catalog(store)
     for part in store.parts(new, "negatives"):
-        part.unlink()
+        part.path.unlink()
     assert query(store.root, "SELECT count(*) FROM negatives").fetchone() == (3,)
     assert query(store.root, "SELECT key FROM artifacts").fetchall() == [(old.key,)]
     with pytest.raises(duckdb.Error):

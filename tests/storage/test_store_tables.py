@@ -33,7 +33,7 @@ def load(paths, tmp_path):
 def test_datasets_opens_an_artifact_and_decodes_its_images(tmp_path):
     store = ArtifactStore(tmp_path / "store")
     ref = build(store)
-    loaded = load(store.parts(ref, "negatives"), tmp_path)
+    loaded = load([part.path for part in store.parts(ref, "negatives")], tmp_path)
     assert isinstance(loaded[4]["image"], Image.Image)
     expected = Image.open(io.BytesIO(shard_tables(1)["negatives"]["image"][1]["bytes"].as_py()))
     assert loaded[4]["image"].tobytes() == expected.tobytes()

@@ -132,7 +132,7 @@ def test_datasets_opens_every_table_with_rows_and_decodes_the_images(finished, t
         for table in store.manifest(each.ref).tables:
             if not store.table(each.ref, table).num_rows:
                 continue  # `datasets` opens no Parquet file without rows
-            parts = [str(path) for path in store.parts(each.ref, table)]
+            parts = [str(part.path) for part in store.parts(each.ref, table)]
             loaded = datasets.load_dataset(
                 "parquet", data_files=parts, split="train", cache_dir=str(tmp_path)
             )

@@ -1,0 +1,69 @@
+"""`mbpo doctor`: is every byte of the store what was written, and what to do where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from flows.console import ROOT, Devices, Root, Workers, err, errors_in_words, out, runtime_of
+from storage.catalog import rebuild_catalog
+from storage.doctor import Damage, examine
+from storage.store import ArtifactStore
+from tasks.pool import WorkerPool
+from tasks.repair import Repaired, repair
+
+
+def doctor(
+    repair_it: Annotated[
+        bool, typer.Option("--repair", help="Put damage aside and compute it again.")
+    ] = False,
+    root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
+) -> None:  # fmt: skip
+    """Check every byte of the store; with --repair mend what is damaged.
+
+    Exit status 0: all is as it was written, or has been mended. 1: damage is left.
+    """
+    with errors_in_words():
+        if not root.is_dir():
+            raise ValueError(f"no store at {root}")
+        found = _examined(ArtifactStore(root))
+        for damage in found:
+            out.print(f"{damage.kind} {_name(damage, root)}", markup=False, soft_wrap=True)
+            for problem in damage.problems:
+                out.print(f"  {problem}", markup=False, soft_wrap=True)
+        if not found:
+            out.print("nothing is damaged")
+            return
+        left = found if not repair_it else _repaired(found, root, workers, devices)
+    if left:
+        hint = "" if repair_it else "; `mbpo doctor --repair` mends them"
+        out.print(f"{len(left)} damaged{hint}")
+        raise typer.Exit(1)
+    out.print("all mended")
+
+
+def _examined(store: ArtifactStore) -> list[Damage]:
+    columns = (TextColumn("examined"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("examined", total=None)
+        return list(examine(store, lambda path, size: bar.advance(task, size)))
+
+
+def _repaired(found: list[Damage], root: Path, workers: int | None, devices: str) -> list[Damage]:
+    """Mend all and return what is left."""
+
+    def tell(one: Repaired) -> None:
+        out.print(f"{_name(one.damage, root)}: {one.said}", markup=False, soft_wrap=True)
+
+    runtime = runtime_of(root, workers, devices)
+    with WorkerPool(runtime) as pool:
+        results = repair(found, runtime, pool, tell=tell)
+    rebuild_catalog(ArtifactStore(root))
+    return [each.damage for each in results if not each.mended]
+
+
+def _name(damage: Damage, root: Path) -> str:
+    return str(damage.path.relative_to(root.absolute()))
