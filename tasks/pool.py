@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,10 @@ class WorkerPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """End all workers for good: who waits for one is told so."""
         self._closed = True
         self.release()
         self._nursery.close()
@@ -166,7 +170,8 @@ class WorkerPool:
     ) -> None:
         """Compute shards side by side, each tried again as the runtime says.
 
-        All shards are given their chance before the first failure is raised.
+        All shards are given their chance before the first failure is raised. Where the caller is
+        interrupted (Ctrl-C), nothing more is begun and the workers are ended.
         """
 
         def attempt(shard: int) -> None:
@@ -175,12 +180,19 @@ class WorkerPool:
                     return done(self.run(request, shard, note))
                 except (ShardFailedError, WorkerDiedError) as error:
                     lasting = isinstance(error, ShardFailedError) and not error.transient
-                    if lasting or not again:
+                    if lasting or not again or self._closed:
                         raise
                     logger.warning("%s\ntrying shard %d again", error, shard)
 
-        with ThreadPoolExecutor(len(self.workers)) as threads:
-            futures = [threads.submit(attempt, shard) for shard in shards]
+        threads = ThreadPoolExecutor(len(self.workers))
+        futures = [threads.submit(attempt, shard) for shard in shards]
+        try:
+            wait(futures)
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            threads.shutdown(cancel_futures=True)
         for future in futures:
             future.result()
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -96,3 +97,18 @@ def test_no_worker_survives_a_parent_that_is_killed(tmp_path):
     parent.wait()
     parent.stdout.close()
     assert all(map(wait_until_gone, pids)), "workers survived their parent"
+
+
+def test_ctrl_c_ends_the_workers_and_begins_nothing_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.pool.WORKER", "tests.tasks.sleepy_worker")
+    begun, done = tmp_path / "begun", []
+    threading.Timer(1.0, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+    with WorkerPool(runtime(tmp_path)) as pool:
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            pool.run_all({"stage": "any", "begun": str(begun)}, range(60), done.append)
+        assert time.monotonic() - started < 8  # 60 shards would take 12 seconds
+        assert pool.workers[0].process is None
+        count = len(begun.read_text().split())
+        time.sleep(0.5)
+        assert len(done) <= len(begun.read_text().split()) == count < 30
