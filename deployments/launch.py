@@ -102,7 +102,7 @@ def run(
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, VALUE as JSON.")
     ] = None,
     runtime: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE of how to run: root, workers, devices.")
+        list[str] | None, typer.Option(help="KEY=VALUE of how to run: runner, root, workers, ...")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     package: PackageOption = "flows",

@@ -15,8 +15,10 @@ from flows.console import (
     ROOT,
     Devices,
     Limit,
+    RayAddress,
     Refresh,
     Root,
+    RunnerName,
     Workers,
     errors_in_words,
     out,
@@ -75,13 +77,14 @@ def run(
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "",
+    launcher: Launcher = "", runner: RunnerName = "processes", ray_address: RayAddress = None,
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
+        how = runtime_of(root, workers, devices, launcher, runner, ray_address)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        run_stages(what, runtime_of(root, workers, devices, launcher), choice)
+        run_stages(what, how, choice)
     print(results_table(root))
 
 
@@ -93,13 +96,14 @@ def stage(
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "",
+    launcher: Launcher = "", runner: RunnerName = "processes", ray_address: RayAddress = None,
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        run_stages(what, runtime_of(root, workers, devices, launcher), choice)
+        how = runtime_of(root, workers, devices, launcher, runner, ray_address)
+        run_stages(what, how, choice)
     print(results_table(root))
 
 

@@ -19,8 +19,10 @@ from tasks.chat import EndpointError
 from tasks.inline import inline
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
-from tasks.pool import ShardFailedError, WorkerDiedError, WorkerPool
-from tasks.runtime import Runtime
+from tasks.ray_cluster import RayMissingError
+from tasks.runners import open_pool
+from tasks.runtime import Runner, Runtime
+from tasks.shard_pool import ShardFailedError, WorkerDiedError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -31,6 +33,12 @@ Root = Annotated[Path, typer.Option(help="Folder of the artifacts.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes on the CPU.")]
 Devices = Annotated[
     str, typer.Option(help="Comma-separated devices, as cuda:0,cuda:1; auto = all there are.")
+]
+RunnerName = Annotated[
+    Runner, typer.Option("--runner", help="Where shards run: this process, workers here, or Ray.")
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="The Ray cluster's; auto = the one this machine is part of.")
 ]
 Refresh = Annotated[
     list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
@@ -54,21 +62,24 @@ def errors_in_words() -> Iterator[None]:
         raise typer.Exit(2) from None
     except (
         StoreError, MissingUpstreamError, ShardFailedError, WorkerDiedError, EndpointError,
-        FileNotFoundError,
+        FileNotFoundError, RayMissingError,
     ) as error:  # fmt: skip
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
 
 
 def runtime_of(
-    root: Path, workers: int | None = None, devices: str = "auto", launcher: str = ""
-) -> Runtime:
+    root: Path, workers: int | None = None, devices: str = "auto", launcher: str = "",
+    runner: Runner = "processes", ray_address: str | None = None,
+) -> Runtime:  # fmt: skip
     """Return how to run, from the words of the command line."""
     return Runtime(
         root=root,
         workers=workers,
         devices=tuple(devices.split(",")),
         train_launcher=tuple(shlex.split(launcher)),
+        runner=runner,
+        ray_address=ray_address,
     )
 
 
@@ -81,7 +92,7 @@ def run_stages(
     """
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-    with Progress(*columns, console=err) as bars, WorkerPool(runtime) as pool:
+    with Progress(*columns, console=err) as bars, open_pool(runtime) as pool:
         tasks = {stage: bars.add_task(stage, total=None, note="", start=False)
                  for stage in choice.stages()}  # fmt: skip
 

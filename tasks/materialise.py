@@ -15,9 +15,10 @@ from storage.identity import Identity
 from storage.refs import ArtifactRef
 from storage.runs import record_stage
 from storage.store import ArtifactStore
-from tasks.pool import PROJECT, WorkerPool
+from tasks.pool import PROJECT
 from tasks.requests import request_of
 from tasks.runtime import Runtime
+from tasks.shard_pool import ShardPool
 from tasks.stage import Job, Stage
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def materialise(
     recipe: Recipe,
     runtime: Runtime,
     inputs: Mapping[str, ArtifactRef],
-    pool: WorkerPool,
+    pool: ShardPool,
     run_id: str,
     *,
     refresh: bool = False,
@@ -77,7 +78,7 @@ def materialise(
 def _compute(
     stage: Stage,
     job: Job,
-    pool: WorkerPool,
+    pool: ShardPool,
     progress: Progress,
     note: Note,
     run_shards: RunShards,
@@ -93,7 +94,11 @@ def _compute(
         done += 1
         progress(stage.name, done, len(shards))
 
-    request = request_of(stage.name, job)
+    request = request_of(stage.name, job) | {
+        "runs_model": bool(stage.models(job.recipe)),
+        "exclusive": stage.exclusive,
+        "made_by": stage.made_by(job.recipe),
+    }
     if stage.exclusive:
         pool.release()
     # What needs all shards runs after them.
@@ -120,8 +125,15 @@ def _commit(stage: Stage, job: Job, identity: Identity, run_id: str, seconds: fl
         code_revision=revision,
         code_dirty=dirty,
         wall_seconds=seconds,
-        device=", ".join(sorted(set(job.runtime.slots()))),
+        device=", ".join(sorted(_devices(stage, job))),
     )
+
+
+def _devices(stage: Stage, job: Job) -> set[str]:
+    """Return what the shards were computed on; of a cluster only its workers know."""
+    if job.runtime.runner != "ray":
+        return set(job.runtime.slots())
+    return {shard.info["device"] for shard in job.store.staged_shards(stage.name, job.key)}
 
 
 @cache

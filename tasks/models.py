@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mbpo_core.models.loading import load_policy, model_fingerprint
 from mbpo_core.models.qwen_vl import QwenVL
 from tasks.clock import around_the_model
 
+logger = logging.getLogger(__name__)
 EMBEDDED = Path(__file__).parents[1] / "mbpo_core" / "testbed" / "model"
 
 
@@ -42,4 +44,5 @@ def forget_policy() -> None:
 @lru_cache(maxsize=1)
 @around_the_model()
 def _load(name: str, revision: str | None, dtype: str, device: str, attention: str) -> QwenVL:
+    logger.info("loading %s on %s", name, device)
     return load_policy(name, revision=revision, dtype=dtype, device=device, attn=attention)

@@ -13,9 +13,9 @@ from storage.runs import finish_run, record_stage, start_run
 from storage.store import ArtifactStore
 from tasks.catalogue import CatalogueKeeper
 from tasks.materialise import Materialised, Note, Progress, RunShards, materialise
-from tasks.pool import WorkerPool
 from tasks.registry import ORDER, STAGES
 from tasks.runtime import Runtime
+from tasks.shard_pool import ShardPool
 from tasks.stage import Stage
 
 
@@ -54,7 +54,7 @@ def run_pipeline(
     recipe: Recipe,
     runtime: Runtime,
     choice: Choice,
-    pool: WorkerPool,
+    pool: ShardPool,
     *,
     progress: Progress = lambda stage, done, planned: None,
     note: Note = lambda text: None,

@@ -1,39 +1,35 @@
-"""Long-lived worker processes, one per device, driven from threads of the flow."""
+"""Long-lived worker processes, one per device, driven from threads of the flow.
+
+On a machine with GPUs, workers on the CPU stand beside theirs for stages without a model: decoding
+pictures neither waits for a GPU nor has as many processes as there are GPUs.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from tasks.nursery import Forked, Nursery
 from tasks.runtime import Runtime
+from tasks.shard_pool import (
+    Note,
+    ShardFailedError,
+    ShardPool,
+    WorkerDiedError,
+    facts_of,
+    runs_model,
+    tail,
+)
 
-logger = logging.getLogger(__name__)
-Note = Callable[[str], None]
+__all__ = ["ShardFailedError", "WorkerDiedError", "WorkerPool"]
 PROJECT = Path(__file__).parents[1]
 WORKER = "tasks.worker"
-
-
-class ShardFailedError(RuntimeError):
-    """A worker reported an error."""
-
-    def __init__(self, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
-        self.transient = transient
-        """Whether the same shard may succeed at another try."""
-
-
-class WorkerDiedError(RuntimeError):
-    """A worker ended without an answer."""
 
 
 class Worker:
@@ -62,7 +58,7 @@ class Worker:
                         stdout=subprocess.PIPE,
                         stderr=log,
                         text=True,
-                        env=_environment(),
+                        env=environment(),
                     )
         return self.process
 
@@ -70,7 +66,7 @@ class Worker:
         try:
             return self._nursery.fork(self.device, log)
         except ConnectionError as error:
-            end = _tail(self._nursery.log)
+            end = tail(self._nursery.log)
             raise WorkerDiedError(f"no worker can be started: {error}\n{end}") from error
 
     def ask(self, request: dict[str, Any], note: Note) -> dict[str, Any]:
@@ -92,18 +88,9 @@ class Worker:
             code = process.wait()
             raise WorkerDiedError(
                 f"the worker on {self.device} died (exit {code}) in shard {request['shard']} of "
-                f"{request['stage']}; the end of its log {self.log}:\n{_tail(self.log)}"
+                f"{request['stage']}; the end of its log {self.log}:\n{tail(self.log)}"
             )
-        answer = json.loads(line)
-        if answer.get("mendable"):
-            raise ShardFailedError(f"{request['stage']}: {answer['error']}")
-        if "error" in answer:
-            raise ShardFailedError(
-                f"shard {request['shard']} of {request['stage']}: {answer['error']}\n"
-                f"(traceback in {self.log})",
-                transient=answer["transient"],
-            )
-        return answer["facts"]
+        return facts_of(json.loads(line), request, self.log)
 
     def stop(self) -> None:
         """End the process and give its memory back."""
@@ -116,31 +103,28 @@ class Worker:
             self.process = None
 
 
-class WorkerPool:
-    """The workers of one run. Use as a context manager: none survives it."""
+class WorkerPool(ShardPool):
+    """One worker a device, and workers on the CPU beside those on GPUs."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+        super().__init__(runtime)
         logs = runtime.root.absolute() / "logs"
-        self._nursery = Nursery(WORKER, _environment(), logs / "nursery.log")
+        self._nursery = Nursery(WORKER, environment(), logs / "nursery.log")
+        on_devices = runtime.slots()
         self.workers = [
             Worker(device, logs / f"worker-{n}.log", runtime.shard_timeout_seconds, self._nursery)
-            for n, device in enumerate(runtime.slots())
+            for n, device in enumerate([*on_devices, *["cpu"] * runtime.decoders()])
         ]
-        self._closed = False
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        for worker in self.workers:
+        # The last one back is the first one out: no more of them start than are needed.
+        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        for worker in reversed(self.workers[: len(on_devices)]):
             self._idle.put(worker)
+        self._decoders: queue.LifoQueue[Worker] = queue.LifoQueue()
+        for worker in reversed(self.workers[len(on_devices) :]):
+            self._decoders.put(worker)
 
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        """End all workers for good: who waits for one is told so."""
-        self._closed = True
+    def _end(self) -> None:
+        """End all workers and the process that they come from."""
         self.release()
         self._nursery.close()
 
@@ -148,61 +132,30 @@ class WorkerPool:
         self, request: dict[str, Any], shard: int, note: Note = lambda text: None
     ) -> dict[str, Any]:
         """Compute a shard on the next idle worker; raises ShardFailedError or WorkerDiedError."""
-        worker = self._idle.get()
+        idle = self._idle if self._on_devices(request) else self._decoders
+        worker = idle.get()
         try:
-            if self._closed:
+            if self.closed:
                 raise WorkerDiedError("the pool is closed: its run has ended")
             return worker.ask(request | {"shard": shard}, note)
         finally:
-            self._idle.put(worker)
+            idle.put(worker)
+
+    def width(self, request: dict[str, Any]) -> int:
+        """Return how many workers there are for it."""
+        decoders = self.runtime.decoders()
+        return len(self.workers) - decoders if self._on_devices(request) else decoders
+
+    def _on_devices(self, request: dict[str, Any]) -> bool:
+        return runs_model(request) or not self.runtime.decoders()
 
     def release(self) -> None:
         """End all workers, and with them the models that they hold."""
         for worker in self.workers:
             worker.stop()
 
-    def run_all(
-        self,
-        request: dict[str, Any],
-        shards: Sequence[int],
-        done: Callable[[dict[str, Any]], None],
-        note: Note = lambda text: None,
-    ) -> None:
-        """Compute shards side by side, each tried again as the runtime says.
 
-        All shards are given their chance before the first failure is raised. Where the caller is
-        interrupted (Ctrl-C), nothing more is begun and the workers are ended.
-        """
-
-        def attempt(shard: int) -> None:
-            for again in range(self.runtime.retries, -1, -1):
-                try:
-                    return done(self.run(request, shard, note))
-                except (ShardFailedError, WorkerDiedError) as error:
-                    lasting = isinstance(error, ShardFailedError) and not error.transient
-                    if lasting or not again or self._closed:
-                        raise
-                    logger.warning("%s\ntrying shard %d again", error, shard)
-
-        threads = ThreadPoolExecutor(len(self.workers))
-        futures = [threads.submit(attempt, shard) for shard in shards]
-        try:
-            wait(futures)
-        except BaseException:
-            self._close()
-            raise
-        finally:
-            threads.shutdown(cancel_futures=True)
-        for future in futures:
-            future.result()
-
-
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the environment of workers; the project is found from any folder."""
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
     return os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return "\n".join(text.splitlines()[-lines:])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Runner = Literal["local", "processes", "ray"]
 
 
 class Runtime(BaseModel):
@@ -14,10 +18,21 @@ class Runtime(BaseModel):
 
     root: Path = Path(".mbpo")
     """Folder of the artifacts and of `catalog.duckdb`."""
+    runner: Runner = "processes"
+    """`local`: shards one after the other in the run's own process; `processes`: workers on this
+    machine; `ray`: workers on a Ray cluster whose nodes all see `root`."""
     devices: tuple[str, ...] = ("auto",)
-    """One long-lived worker process each; `auto` = every GPU, else the CPU."""
+    """One long-lived worker process each; `auto` = every GPU, else the CPU. Ray assigns them
+    itself: there it is `auto`, or `cpu` to leave GPUs alone."""
     workers: int | None = Field(None, ge=1)
-    """Workers on the CPU; default: one a core, at most two. GPUs have one each."""
+    """Workers on the CPU; default: one a core, at most two where they run models. GPUs have one
+    each besides. With Ray: in the whole cluster, and one a CPU by default."""
+    ray_address: str | None = None
+    """The cluster's, as `head:6379`; `auto`: the one that this machine is part of; default: a Ray
+    on this machine alone, for the time of the run."""
+    ray_gpus: int | None = Field(None, ge=1)
+    """GPUs to ask Ray for, one worker each; default: as many as it has when the run begins. More
+    than that make a cluster grow that can."""
     retries: int = Field(2, ge=0)
     """New tries of a shard whose worker died or failed."""
     shard_timeout_seconds: float = Field(6 * 3600, gt=0)
@@ -30,6 +45,15 @@ class Runtime(BaseModel):
     fail: str | None = None
     """Drill: a shard that fails, as `mine/2`; used to practise recovery."""
 
+    @model_validator(mode="after")
+    def _ray_assigns_devices(self) -> Self:
+        if self.runner == "ray" and self.devices not in (("auto",), ("cpu",)):
+            raise ValueError(
+                f"with runner=ray devices are `auto` or `cpu`, got {', '.join(self.devices)}: "
+                "which GPU a worker has, Ray decides"
+            )
+        return self
+
     def slots(self) -> list[str]:
         """Return the device of every worker process."""
         if self.devices != ("auto",):
@@ -41,9 +65,11 @@ class Runtime(BaseModel):
             return [f"cuda:{index}" for index in range(gpus)]
         return ["cpu"] * self._copies("cpu")
 
+    def decoders(self) -> int:
+        """Return how many workers on the CPU stand beside those on GPUs; 0 without GPUs."""
+        return 0 if set(self.slots()) == {"cpu"} else self.workers or os.cpu_count() or 1
+
     def _copies(self, device: str) -> int:
         if device != "cpu":
             return 1
-        import os
-
         return self.workers or min(2, os.cpu_count() or 1)

@@ -134,8 +134,15 @@ class Stage(ABC):
             inputs=contents | self.external(recipe, runtime),
             models=self.model_identities(recipe),
             code=self._code(recipe),
-            libraries={name: importlib.metadata.version(name) for name in self.libraries},
+            libraries=self._libraries(),
         )
+
+    def made_by(self, recipe: Recipe) -> dict[str, str]:
+        """Return the code and the libraries of this process, as far as they decide the rows."""
+        return self._code(recipe) | self._libraries()
+
+    def _libraries(self) -> dict[str, str]:
+        return {name: importlib.metadata.version(name) for name in self.libraries}
 
     def _code(self, recipe: Recipe) -> dict[str, str]:
         excluded = (*CODE_EXCLUDED, *self.unused_code(recipe))

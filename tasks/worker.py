@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -57,6 +58,24 @@ def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
     return facts
 
 
+def answer(request: dict[str, Any], device: str, note: Callable[[str], None]) -> dict[str, Any]:
+    """Compute the shard of a request and return its facts, or what went wrong, as JSON values.
+
+    Raises only torch.AcceleratorError: after it this process can no longer use its device.
+    """
+    try:
+        job = replace(job_of(request, device), note=note)
+        return {"facts": compute(STAGES[request["stage"]], job, request["shard"])}
+    except Exception as error:  # whoever asked decides what a failure means
+        logger.exception("shard %s of %s failed", request["shard"], request["stage"])
+        if isinstance(error, torch.AcceleratorError):
+            raise
+        if isinstance(error, _FILES_TO_MEND):
+            return {"error": str(error), "transient": False, "mendable": True}
+        transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        return {"error": f"{type(error).__name__}: {error}", "transient": transient}
+
+
 def device_name(device: str) -> str:
     """Return the device in words."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
@@ -75,18 +94,10 @@ def serve(device: str, answers: TextIO) -> None:
     while True:
         request = requests.get()
         try:
-            stage, job = STAGES[request["stage"]], job_of(request, device)
-            job = replace(job, note=lambda text: _say(answers, {"note": text}))
-            answer: dict[str, Any] = {"facts": compute(stage, job, request["shard"])}
-        except Exception as error:  # the parent decides what a failure means
-            logger.exception("shard %s of %s failed", request["shard"], request["stage"])
-            if isinstance(error, torch.AcceleratorError):
-                os._exit(1)  # the device's context is lost; a fresh process tries again
-            transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-            answer = {"error": f"{type(error).__name__}: {error}", "transient": transient}
-            if isinstance(error, _FILES_TO_MEND):
-                answer = {"error": str(error), "transient": False, "mendable": True}
-        _say(answers, answer)
+            reply = answer(request, device, lambda text: _say(answers, {"note": text}))
+        except torch.AcceleratorError:
+            os._exit(1)  # the device's context is lost; a fresh process tries again
+        _say(answers, reply)
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

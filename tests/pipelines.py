@@ -10,7 +10,7 @@ from mbpo_core.recipes import configured, load_recipe
 from storage.store import ArtifactStore
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, run_pipeline
-from tasks.pool import WorkerPool
+from tasks.runners import open_pool
 from tasks.runtime import Runtime
 
 SMALL: dict[str, Any] = {
@@ -72,8 +72,8 @@ def runtime(root: Path, workers: int = 1, **changes: Any) -> Runtime:
 def run(
     recipe: Recipe, how: Runtime, choice: Choice | None = None, **options: Any
 ) -> dict[str, Materialised]:
-    """Run stages with a pool of their own."""
-    with WorkerPool(how) as pool:
+    """Run stages with workers of their own."""
+    with open_pool(how) as pool:
         return run_pipeline(recipe, how, choice or Choice(), pool, **options)
 
 
