@@ -17,6 +17,8 @@ from flows.console import (
     Limit,
     Refresh,
     Root,
+    Sampler,
+    VllmPython,
     Workers,
     errors_in_words,
     out,
@@ -75,13 +77,14 @@ def run(
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "",
+    launcher: Launcher = "", sampler: Sampler = "transformers", vllm_python: VllmPython = None,
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        run_stages(what, runtime_of(root, workers, devices, launcher), choice)
+        how = runtime_of(root, workers, devices, launcher, sampler, vllm_python)
+        run_stages(what, how, choice)
     print(results_table(root))
 
 
@@ -93,13 +96,14 @@ def stage(
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "",
+    launcher: Launcher = "", sampler: Sampler = "transformers", vllm_python: VllmPython = None,
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        run_stages(what, runtime_of(root, workers, devices, launcher), choice)
+        how = runtime_of(root, workers, devices, launcher, sampler, vllm_python)
+        run_stages(what, how, choice)
     print(results_table(root))
 
 
@@ -107,12 +111,14 @@ def stage(
 def show_plan(
     recipe: Name = "mbpo", limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None, root: Root = ROOT,
+    sampler: Sampler = "transformers", vllm_python: VllmPython = None,
 ) -> None:  # fmt: skip
     """Tell what a run would do with each stage, and why, before any GPU is used."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         table = Table("stage", "state", "rows", "time", "MB", "why", title=what.name)
-        for step in plan(what, runtime_of(root)):
+        how = runtime_of(root, sampler=sampler, vllm_python=vllm_python)
+        for step in plan(what, how):
             table.add_row(step.stage, step.state, *_amounts(step), "\n".join(step.why[:6]))
         out.print(table)
         out.print("time: on one worker, as measured on the latest version with the same models; "

@@ -32,6 +32,12 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes on th
 Devices = Annotated[
     str, typer.Option(help="Comma-separated devices, as cuda:0,cuda:1; auto = all there are.")
 ]
+Sampler = Annotated[
+    str, typer.Option(help="What draws responses and answers: transformers or vllm.")
+]
+VllmPython = Annotated[
+    str | None, typer.Option(help="Python of an environment with vLLM; default: this one.")
+]
 Refresh = Annotated[
     list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
 ]
@@ -61,14 +67,19 @@ def errors_in_words() -> Iterator[None]:
 
 
 def runtime_of(
-    root: Path, workers: int | None = None, devices: str = "auto", launcher: str = ""
-) -> Runtime:
+    root: Path, workers: int | None = None, devices: str = "auto", launcher: str = "",
+    sampler: str = "transformers", vllm_python: str | None = None,
+) -> Runtime:  # fmt: skip
     """Return how to run, from the words of the command line."""
-    return Runtime(
-        root=root,
-        workers=workers,
-        devices=tuple(devices.split(",")),
-        train_launcher=tuple(shlex.split(launcher)),
+    return Runtime.model_validate(
+        {
+            "root": root,
+            "workers": workers,
+            "devices": tuple(devices.split(",")),
+            "train_launcher": tuple(shlex.split(launcher)),
+            "sampler": sampler,
+            "vllm_python": vllm_python,
+        }
     )
 
 
