@@ -69,7 +69,7 @@ class Answer(Stage):
         """Return the base model; the trained one is an input."""
         return {"policy": recipe.policy} if recipe.answer.responses is None else {}
 
-    def draws(self, recipe: Recipe) -> bool:
+    def draws_responses(self, recipe: Recipe) -> bool:
         """Return whether models answer."""
         return recipe.answer.responses is None
 

@@ -68,7 +68,7 @@ def run_pipeline(
     ValueError, before anything runs, where the sampler that one of them needs is not there.
     """
     needed = _needed(choice.stages(), recipe)
-    if any(STAGES[name].draws(recipe) for name in needed):
+    if any(STAGES[name].draws_responses(recipe) for name in needed):
         sampler_version(runtime)
     store = ArtifactStore(runtime.root)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]

@@ -36,7 +36,7 @@ class Planned:
 
 def plan(recipe: Recipe, runtime: Runtime) -> list[Planned]:
     """Return what `run` would do with each stage; ValueError where its sampler is not there."""
-    if any(stage.draws(recipe) for stage in STAGES.values()):
+    if any(stage.draws_responses(recipe) for stage in STAGES.values()):
         sampler_version(runtime)
     store = ArtifactStore(runtime.root)
     refs: dict[str, ArtifactRef] = {}

@@ -68,7 +68,7 @@ class Respond(Stage):
         """Return the policy: it samples, and measures what is given."""
         return {"policy": recipe.policy} if recipe.respond.sources else {}
 
-    def draws(self, recipe: Recipe) -> bool:
+    def draws_responses(self, recipe: Recipe) -> bool:
         """Return whether a source is sampled."""
         return any(source in PURPOSES for source in recipe.respond.sources)
 

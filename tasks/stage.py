@@ -102,7 +102,7 @@ class Stage(ABC):
         """Return what tells the stage's models apart, by role."""
         return {role: model_identity(model) for role, model in self.models(recipe).items()}
 
-    def draws(self, recipe: Recipe) -> bool:
+    def draws_responses(self, recipe: Recipe) -> bool:
         """Return whether responses are drawn here by `Runtime.sampler`: it then enters the key."""
         return False
 
@@ -140,11 +140,11 @@ class Stage(ABC):
             models=self.model_identities(recipe),
             code=self._code(recipe, runtime),
             libraries={name: importlib.metadata.version(name) for name in self.libraries}
-            | (sampler_version(runtime) if self.draws(recipe) else {}),
+            | (sampler_version(runtime) if self.draws_responses(recipe) else {}),
         )
 
     def _code(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
-        other = self.draws(recipe) and runtime.sampler != "transformers"
+        other = self.draws_responses(recipe) and runtime.sampler != "transformers"
         excluded = (*CODE_EXCLUDED, *self.unused_code(recipe), *(() if other else SAMPLER_CODE))
         code = code_closure(type(self).__module__, CODE_PACKAGES, excluded)
         return code | {f"storage.sql.{name}": digest(query_text(name)) for name in self.queries}
