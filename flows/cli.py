@@ -142,14 +142,17 @@ def _duration(seconds: float) -> str:
 def sql(
     query: Annotated[str, typer.Argument(help="A query over samples, scores, selection, ...")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    external: Annotated[
+        bool, typer.Option("--external", help="Allow other files, writing, and extensions.")
+    ] = False,
     root: Root = ROOT,
 ) -> None:
-    """Query the artifacts with DuckDB; `mbpo ls` names the tables."""
+    """Query the artifacts with DuckDB, reading only; `mbpo ls` names the tables."""
     import duckdb
 
     with errors_in_words():
         try:
-            found = catalog_query(root, query)
+            found = catalog_query(root, query, external=external)
             names = [column[0] for column in found.description or ()]
             rows = found.fetchall()
         except duckdb.Error as error:
