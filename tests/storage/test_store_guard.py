@@ -81,7 +81,7 @@ def quoted(value):
 )
 def test_no_other_file_is_read(store, secret, sql):
     text = sql.format(secret=quoted(secret), root=quoted(store.root), folder=quoted(secret.parent))
-    with pytest.raises(duckdb.Error, match="disabled|does not exist"):
+    with pytest.raises(duckdb.Error, match=r"disabled|does not exist"):
         query(store.root, text).fetchall()
 
 
