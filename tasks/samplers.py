@@ -28,7 +28,7 @@ SAMPLER_CODE = (
     "tasks.vllm_process",
 )
 """Enters keys of stages that draw with vLLM, and no others."""
-INSTALL = "python -m venv .venv-vllm && .venv-vllm/bin/pip install 'vllm>=0.33'"
+INSTALL = "python -m venv .venv-vllm && .venv-vllm/bin/pip install 'vllm>=0.33,<0.34'"
 
 
 def sampler_version(runtime: Runtime) -> dict[str, str]:

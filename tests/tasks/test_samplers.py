@@ -88,7 +88,7 @@ def test_a_python_without_vllm_is_named_before_anything_runs(tmp_path):
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
     for python, message in (
-        (str(fake), "no vLLM for .*pip install 'vllm>=0.33'"),
+        (str(fake), "no vLLM for .*pip install 'vllm>=0.33"),
         ("/nowhere/python", "no usable Python for vLLM: /nowhere"),
     ):
         how = runtime(tmp_path, sampler="vllm", vllm_python=python)
