@@ -34,7 +34,7 @@ status: $(INSTALLED)  ## say what stands
 	@$(BIN)/python -m deployments.launch status $(ARGS)
 
 ##@ Development
-.PHONY: test test-all mutants lint format testbed
+.PHONY: test test-all mutants lint format testbed audit
 test: lint | .prefect/tests  ## import contracts, ruff and all tests but the slow: make test [ARGS="tests/storage -x"]
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
@@ -58,6 +58,12 @@ lint: $(INSTALLED)  ## import contracts and ruff
 format: $(INSTALLED)  ## ruff's fixes and formatting
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
+
+# Strict: without the advisory service pip-audit would skip every package and call that success.
+AUDIT := build/audit
+audit:  ## known vulnerabilities of the pinned versions; asks the advisory service of PyPI
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install -qq pip-audit; }
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 testbed: $(INSTALLED)  ## train the embedded model again and measure it (20 minutes on one thread)
 	@rm -rf build/testbed

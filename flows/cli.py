@@ -14,11 +14,10 @@ from rich.table import Table
 from flows.console import (
     ROOT,
     Devices,
+    How,
     Limit,
-    RayAddress,
     Refresh,
     Root,
-    RunnerName,
     Workers,
     errors_in_words,
     out,
@@ -77,14 +76,13 @@ def run(
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", runner: RunnerName = "processes", ray_address: RayAddress = None,
+    launcher: Launcher = "", how: How = None,
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
-        how = runtime_of(root, workers, devices, launcher, runner, ray_address)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        run_stages(what, how, choice)
+        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
     print(results_table(root))
 
 
@@ -96,14 +94,13 @@ def stage(
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", runner: RunnerName = "processes", ray_address: RayAddress = None,
+    launcher: Launcher = "", how: How = None,
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        how = runtime_of(root, workers, devices, launcher, runner, ray_address)
-        run_stages(what, how, choice)
+        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
     print(results_table(root))
 
 
@@ -111,12 +108,13 @@ def stage(
 def show_plan(
     recipe: Name = "mbpo", limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None, root: Root = ROOT,
+    how: How = None,
 ) -> None:  # fmt: skip
     """Tell what a run would do with each stage, and why, before any GPU is used."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         table = Table("stage", "state", "rows", "time", "MB", "why", title=what.name)
-        for step in plan(what, runtime_of(root)):
+        for step in plan(what, runtime_of(root, how=how)):
             table.add_row(step.stage, step.state, *_amounts(step), "\n".join(step.why[:6]))
         out.print(table)
         out.print("time: on one worker, as measured on the latest version with the same models; "
@@ -140,14 +138,17 @@ def _duration(seconds: float) -> str:
 def sql(
     query: Annotated[str, typer.Argument(help="A query over samples, scores, selection, ...")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    external: Annotated[
+        bool, typer.Option("--external", help="Allow other files, writing, and extensions.")
+    ] = False,
     root: Root = ROOT,
 ) -> None:
-    """Query the artifacts with DuckDB; `mbpo ls` names the tables."""
+    """Query the artifacts with DuckDB, reading only; `mbpo ls` names the tables."""
     import duckdb
 
     with errors_in_words():
         try:
-            found = catalog_query(root, query)
+            found = catalog_query(root, query, external=external)
             names = [column[0] for column in found.description or ()]
             rows = found.fetchall()
         except duckdb.Error as error:

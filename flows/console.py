@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mbpo_core.config import Recipe
+from mbpo_core.config import Recipe, parse_override
 from storage.errors import StoreError
 from tasks.chat import EndpointError
 from tasks.inline import inline
@@ -21,7 +21,7 @@ from tasks.materialise import Materialised
 from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
 from tasks.ray_cluster import RayMissingError
 from tasks.runners import open_pool
-from tasks.runtime import Runner, Runtime
+from tasks.runtime import Runtime
 from tasks.shard_pool import ShardFailedError, WorkerDiedError
 
 out = Console(highlight=False)
@@ -34,11 +34,9 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes on th
 Devices = Annotated[
     str, typer.Option(help="Comma-separated devices, as cuda:0,cuda:1; auto = all there are.")
 ]
-RunnerName = Annotated[
-    Runner, typer.Option("--runner", help="Where shards run: this process, workers here, or Ray.")
-]
-RayAddress = Annotated[
-    str | None, typer.Option(help="The Ray cluster's; auto = the one this machine is part of.")
+How = Annotated[
+    list[str] | None,
+    typer.Option("--runtime", help="KEY=VALUE of how to run, as runner=ray or sampler=vllm."),
 ]
 Refresh = Annotated[
     list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
@@ -70,17 +68,16 @@ def errors_in_words() -> Iterator[None]:
 
 def runtime_of(
     root: Path, workers: int | None = None, devices: str = "auto", launcher: str = "",
-    runner: Runner = "processes", ray_address: str | None = None,
+    how: list[str] | None = None,
 ) -> Runtime:  # fmt: skip
-    """Return how to run, from the words of the command line."""
-    return Runtime(
-        root=root,
-        workers=workers,
-        devices=tuple(devices.split(",")),
-        train_launcher=tuple(shlex.split(launcher)),
-        runner=runner,
-        ray_address=ray_address,
-    )
+    """Return how to run, from the words of the command line; `how` are settings of `Runtime`."""
+    named = {
+        "root": root,
+        "workers": workers,
+        "devices": tuple(devices.split(",")),
+        "train_launcher": tuple(shlex.split(launcher)),
+    }
+    return Runtime.model_validate(named | dict(parse_override(setting) for setting in how or []))
 
 
 def run_stages(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mbpo_core.data.texts import normalised
 from mbpo_core.models.preprocessing import blanks, to_units
-from mbpo_core.models.protocol import Policy, Sampled
+from mbpo_core.models.protocol import Policy, Sampled, Sampler
 from mbpo_core.seeds import seed_for
 
 EMPTY = "empty"
@@ -126,6 +126,11 @@ def refuse(
     return None if mean_logp >= rules.min_mean_logp else IMPLAUSIBLE
 
 
+def attempt_seed(run_seed: int, sample_id: str, purpose: str, attempt: int) -> int:
+    """Seed of one draw of a rejected response; attempts count from 0."""
+    return seed_for(run_seed, sample_id, purpose, attempt)
+
+
 @torch.no_grad()
 def sample_rejected(
     policy: Policy,
@@ -138,12 +143,14 @@ def sample_rejected(
     top_p: float = 1.0,
     max_new_tokens: int = 256,
     purpose: str = "respond",
+    sampler: Sampler | None = None,
 ) -> list[RejectedResponse]:
     """y_l ~ pi(. | q, v_adv) for each row (eq. 6): the first acceptable of several attempts.
 
     One batch, one result a row; a row that is refused `attempts` times comes back with its last
-    response and the reason. The seed of an attempt is made of run seed, sample id, purpose and
-    attempt. Log-probabilities under the clean, the negative and the blank image come with it.
+    response and the reason. The seed of an attempt is `attempt_seed`. `sampler` draws where it is
+    not the policy itself. Log-probabilities under the clean, the negative and the blank image come
+    with it; the policy measures them, whoever drew.
     Errors: ValueError for `attempts` below 1, and as `Policy.sample`.
     Differs from the paper: it samples once and states no decoding settings (temperature 1, top_p 1
     and 256 tokens are assumed, as R1-V).
@@ -157,10 +164,10 @@ def sample_rejected(
         if not pending:
             break
         tried = [rows[i] for i in pending]
-        drawn = policy.sample(
+        drawn = (sampler or policy).sample(
             [row.prompt for row in tried],
             to_units([row.negative for row in tried], policy.device),
-            [seed_for(run_seed, row.sample_id, purpose, attempt) for row in tried],
+            [attempt_seed(run_seed, row.sample_id, purpose, attempt) for row in tried],
             temperature=temperature,
             top_p=top_p,
             max_new_tokens=max_new_tokens,

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from storage.files import fsync_dir, fsync_file, temporary_name
+from storage.guard import confine, glob_escaped, require_reading
 from storage.locks import file_lock
 from storage.manifest import Manifest, PartInfo
 from storage.publish import committed_at, read_intact
@@ -46,8 +47,7 @@ class _Version:
 
     def glob(self, table: str) -> str:
         """Return the pattern of a table's parts; special characters of the path are escaped."""
-        escaped = "".join(f"[{c}]" if c in "*?[" else c for c in str(self.path))
-        return f"{escaped}/{table}-*.parquet"
+        return f"{glob_escaped(str(self.path))}/{table}-*.parquet"
 
 
 def rebuild_catalog(store: ArtifactStore) -> Path:
@@ -73,21 +73,42 @@ def rebuild_catalog(store: ArtifactStore) -> Path:
 
 
 def query(
-    root: Path, sql: str, parameters: Sequence[Any] | None = None
+    root: Path, sql: str, parameters: Sequence[Any] | None = None, *, external: bool = False
 ) -> duckdb.DuckDBPyConnection:
     """Run SQL on the catalogue, read-only, and return the connection with the result on it.
 
-    A catalogue that is missing, damaged or older than the artifacts it points at is rebuilt.
+    It reads the files of this store and nothing else, and writes nothing; `external` lifts that:
+    it may then do what DuckDB and this process may, but for writing to the catalogue.
+    A catalogue that is missing, damaged, older than the artifacts it points at or from another
+    place is rebuilt. Raises QueryRefused for a statement that does more than read.
     """
     path = Path(root).absolute() / CATALOG_NAME
     if not path.exists():
         rebuild_catalog(ArtifactStore(path.parent))
     try:
-        return _open(path).execute(sql, parameters)
+        return _run(path, sql, parameters, external)
     except duckdb.IOException as error:
         logger.warning("rebuilding the catalogue: %s", error)
     rebuild_catalog(ArtifactStore(path.parent))
-    return _open(path).execute(sql, parameters)
+    return _run(path, sql, parameters, external)
+
+
+def _run(
+    path: Path, sql: str, parameters: Sequence[Any] | None, external: bool
+) -> duckdb.DuckDBPyConnection:
+    connection = _open(path)
+    if not external:
+        _require_own(connection, path.parent)
+        confine(connection, path.parent)
+        require_reading(connection, sql)
+    return connection.execute(sql, parameters)
+
+
+def _require_own(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
+    """Raise IOException for a catalogue whose views lead elsewhere: the store was moved."""
+    for (path,) in connection.execute("SELECT path FROM artifacts").fetchall():
+        if not Path(path).is_relative_to(root):
+            raise duckdb.IOException(f"its artifacts lie elsewhere: {path}")
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from mbpo_core.config import Model, Recipe
 from mbpo_core.information_gain import information_gain
 from mbpo_core.models.preprocessing import to_units
-from mbpo_core.models.protocol import PromptedResponse
+from mbpo_core.models.protocol import PromptedResponse, Sampled, Sampler
 from mbpo_core.models.qwen_vl import QwenVL
 from storage.store import Coverage
 from storage.tables import TableSpec
@@ -23,6 +23,7 @@ from tasks.packs import run_packs
 from tasks.queries import prompted_all
 from tasks.rows import chunk, fetch, read
 from tasks.runtime import Runtime
+from tasks.samplers import drawn_ahead, open_sampler
 from tasks.stage import Job, ShardRows, Stage, slices
 
 ANSWERS = TableSpec(
@@ -68,6 +69,10 @@ class Answer(Stage):
         """Return the base model; the trained one is an input."""
         return {"policy": recipe.policy} if recipe.answer.responses is None else {}
 
+    def draws_responses(self, recipe: Recipe) -> bool:
+        """Return whether models answer."""
+        return recipe.answer.responses is None
+
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return the content of the file of answers, if there is one."""
         given = recipe.answer.responses
@@ -99,7 +104,8 @@ class Answer(Stage):
         if model == "trained":
             folder = job.store.files(job.inputs["train"]) / "model"
         policy = open_policy(job.recipe.policy, job.device, folder)
-        found, splits = _answered(job, policy, questions)
+        sampler = open_sampler(job.recipe.policy, policy, job.runtime, job.device, folder)
+        found, splits = _answered(job, policy, sampler, questions)
         answers = [
             answer_row(name, question) | found[question["asked_id"]] for question in questions
         ]
@@ -161,7 +167,9 @@ def _shards_per_model(job: Job) -> int:
     return len(slices(len(_questions(job)), job.recipe.answer.shard_rows))
 
 
-def _answered(job: Job, policy: QwenVL, questions: list[Row]) -> tuple[dict[str, Row], int]:
+def _answered(
+    job: Job, policy: QwenVL, sampler: Sampler, questions: list[Row]
+) -> tuple[dict[str, Row], int]:
     """Return answer, gain or reason of each question, and how many packs were split."""
     config = job.recipe.answer
     rows = {q["asked_id"]: {"reason": q["reason"]} for q in questions if q["reason"]}
@@ -189,21 +197,34 @@ def _answered(job: Job, policy: QwenVL, questions: list[Row]) -> tuple[dict[str,
     measured, split = {q["asked_id"] for q in usable if _measured(q)}, 0
     for limit, those in sorted(by_limit.items()):
         if limit >= 1:
-            made, splits = _run(policy, those, measured, limit, config.batch_tokens)
+            made, splits = _run(policy, sampler, those, measured, limit, config.batch_tokens)
             rows |= dict(made)
             split += splits
     return rows, split
 
 
 def _run(
-    policy: QwenVL, rows: list[PromptedResponse], measured: set[str], limit: int, budget: int
-) -> tuple[list[tuple[str, Row]], int]:
+    policy: QwenVL, sampler: Sampler, rows: list[PromptedResponse], measured: set[str], limit: int,
+    budget: int,
+) -> tuple[list[tuple[str, Row]], int]:  # fmt: skip
     """Answer rows of one length limit in packs."""
+    numbers = {row.sample_id: number for number, row in enumerate(rows)}  # greedy: nothing is drawn
+    settings = {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": limit}
+    sampler = drawn_ahead(
+        sampler, policy, [row.prompt for row in rows], [row.image for row in rows],
+        list(numbers.values()), settings,
+    )  # fmt: skip
+
+    def answers(pack: list[PromptedResponse]) -> list[Sampled]:
+        images = to_units([row.image for row in pack], policy.device)
+        seeds = [numbers[row.sample_id] for row in pack]
+        return sampler.sample([row.prompt for row in pack], images, seeds, **settings)
+
     return run_packs(
         rows,
         [len(row.prompt) + limit for row in rows],
         budget,
-        lambda pack: _answer(policy, pack, measured, limit),
+        lambda pack: _answer(policy, pack, answers(pack), measured),
         lambda row: (row.sample_id, {"reason": "out_of_memory"}),
     )
 
@@ -214,16 +235,8 @@ def _measured(question: Row) -> bool:
 
 
 def _answer(
-    policy: QwenVL, pack: list[PromptedResponse], measured: set[str], max_new_tokens: int
+    policy: QwenVL, pack: list[PromptedResponse], sampled: list[Sampled], measured: set[str]
 ) -> list[tuple[str, Row]]:
-    sampled = policy.sample(
-        [row.prompt for row in pack],
-        to_units([row.image for row in pack], policy.device),
-        [0] * len(pack),  # greedy: nothing is drawn
-        temperature=0.0,
-        top_p=1.0,
-        max_new_tokens=max_new_tokens,
-    )
     with_gold = [row for row in pack if row.sample_id in measured]
     gains = information_gain(policy, with_gold) if with_gold else []
     gain_of = {row.sample_id: gain for row, gain in zip(with_gold, gains, strict=True)}

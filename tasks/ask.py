@@ -12,7 +12,7 @@ import pyarrow as pa
 from mbpo_core.config import Benchmark as BenchmarkConfig
 from mbpo_core.config import HeldOutBenchmark, PublishedBenchmark, Recipe
 from mbpo_core.data.images import ImagePolicy, image_id, prepare_image
-from mbpo_core.data.sources import image_size, read_image
+from mbpo_core.data.sources import read_image
 from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.protocol import Question
 from mbpo_core.mining.png import decode_png
@@ -27,6 +27,7 @@ from tasks.clock import around_the_model
 from tasks.ingest import FACTOR
 from tasks.rows import chunk
 from tasks.runtime import Runtime
+from tasks.sources import file_state
 from tasks.stage import Job, ShardRows, Stage, slices
 
 QUESTIONS = TableSpec(
@@ -224,12 +225,7 @@ def _images_state(config: PublishedBenchmark) -> str:
     """Return a hash of the sizes and times of the image files, as `tasks.sources` does."""
     root = image_root(config)
     names = {q.image for q in published(config).questions if isinstance(q.image, str)}
-    found = []
-    for name in sorted(names):
-        size = image_size(name, root)
-        stamp = None if size is None else (root / name).stat().st_mtime_ns
-        found.append((name, size, stamp))
-    return digest(found)
+    return digest([(name, file_state(name, root)) for name in sorted(names)])
 
 
 def _row(question: Question) -> Row:

@@ -15,6 +15,7 @@ from mbpo_core.config import (
     PublishedBenchmark,
     Recipe,
 )
+from mbpo_core.data.sources import ImageRoot, LinkedFolder
 from mbpo_core.evaluation import embedded, held_out
 from mbpo_core.evaluation.benchmarks import BENCHMARKS, load
 from mbpo_core.evaluation.join import Joined, Keys, join, join_in_order
@@ -101,12 +102,13 @@ def answered_only(
     return [question for question in questions if question.question_id in found]
 
 
-def image_root(config: BenchmarkConfig) -> Path:
+def image_root(config: BenchmarkConfig) -> ImageRoot:
     """Return the folder that a benchmark's image names are relative to."""
     if not isinstance(config, PublishedBenchmark):
         return Path()
     first = Path(config.questions[0])
-    return Path(config.image_root or (first if first.is_dir() else first.parent))
+    folder = Path(config.image_root or (first if first.is_dir() else first.parent))
+    return LinkedFolder(folder) if config.follow_links else folder
 
 
 def _unused(

@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from mbpo_core.config import EmbeddedSource, IngestConfig, Recipe
+from mbpo_core.config import EmbeddedSource, FileSource, IngestConfig, Recipe
 from mbpo_core.data.images import ImagePolicy
 from mbpo_core.data.samples import Repeats, Sample, read_samples
+from mbpo_core.data.sources import ImageRoot, LinkedFolder
 from mbpo_core.testbed.world import POOL_KINDS, write_world
 from storage.store import Coverage
 from storage.tables import IMAGE, TableSpec
@@ -63,8 +64,7 @@ class Ingest(Stage):
         source = recipe.ingest.source
         if isinstance(source, EmbeddedSource):
             return {}
-        path = Path(source.path)
-        return {"source": fingerprint(path, Path(source.image_root or path.parent))}
+        return {"source": fingerprint(Path(source.path), _image_root(source))}
 
     def shards(self, job: Job) -> int:
         """Return one shard for every `shard_rows` records."""
@@ -110,22 +110,31 @@ def record_count(recipe: Recipe) -> int:
     return count if config.limit is None else min(count, config.limit)
 
 
-def _open(config: IngestConfig, staging: Path) -> tuple[Sequence[Record], Path]:
+def _open(config: IngestConfig, staging: Path) -> tuple[Sequence[Record], ImageRoot]:
     """Return the records and the folder of their images; the embedded world is written first."""
     if isinstance(config.source, EmbeddedSource):
         path = _world(staging / "work" / "world", config.source)
         image_root = path.parent
     else:
         path = Path(config.source.path)
-        image_root = Path(config.source.image_root or path.parent)
+        image_root = _image_root(config.source)
     return load_records(path)[: config.limit], image_root
 
 
+def _image_root(source: FileSource) -> ImageRoot:
+    folder = Path(source.image_root or Path(source.path).parent)
+    return LinkedFolder(folder) if source.follow_links else folder
+
+
 @lru_cache(maxsize=1)
-def _repeats(config: IngestConfig, image_root: Path) -> Repeats:
+def _repeats(config: IngestConfig, image_root: ImageRoot) -> Repeats:
     """Return where the texts of a source stand; read once a process."""
-    path = _pool(image_root) if isinstance(config.source, EmbeddedSource) else config.source.path
-    return Repeats(load_records(Path(path))[: config.limit], image_root)
+    if isinstance(config.source, EmbeddedSource):
+        assert isinstance(image_root, Path)
+        path = _pool(image_root)
+    else:
+        path = Path(config.source.path)
+    return Repeats(load_records(path)[: config.limit], image_root)
 
 
 def _world(folder: Path, source: EmbeddedSource) -> Path:

@@ -97,7 +97,7 @@ def _compute(
     request = request_of(stage.name, job) | {
         "runs_model": bool(stage.models(job.recipe)),
         "exclusive": stage.exclusive,
-        "made_by": stage.made_by(job.recipe),
+        "made_by": stage.made_by(job.recipe, job.runtime),
     }
     if stage.exclusive:
         pool.release()

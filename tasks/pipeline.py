@@ -15,6 +15,7 @@ from tasks.catalogue import CatalogueKeeper
 from tasks.materialise import Materialised, Note, Progress, RunShards, materialise
 from tasks.registry import ORDER, STAGES
 from tasks.runtime import Runtime
+from tasks.samplers import sampler_version
 from tasks.shard_pool import ShardPool
 from tasks.stage import Stage
 
@@ -63,8 +64,12 @@ def run_pipeline(
 ) -> dict[str, Materialised]:
     """Compute the chosen stages and return what they made; earlier ones come from the store.
 
-    Raises MissingUpstreamError where a stage that is not computed is not in the store either.
+    Raises MissingUpstreamError where a stage that is not computed is not in the store either, and
+    ValueError, before anything runs, where the sampler that one of them needs is not there.
     """
+    needed = _needed(choice.stages(), recipe)
+    if any(STAGES[name].draws_responses(recipe) for name in needed):
+        sampler_version(runtime)
     store = ArtifactStore(runtime.root)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
     start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))
@@ -73,7 +78,7 @@ def run_pipeline(
     status = "failed"
     catalogue = CatalogueKeeper(store)
     try:
-        for name in _needed(choice.stages(), recipe):
+        for name in needed:
             stage = STAGES[name]
             inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
             if name in choice.stages():

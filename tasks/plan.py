@@ -16,6 +16,7 @@ from tasks.estimate import Estimate, estimate, expected_rows
 from tasks.ingest import record_count
 from tasks.registry import STAGES
 from tasks.runtime import Runtime
+from tasks.samplers import sampler_version
 from tasks.sources import SourceError
 from tasks.stage import Stage
 
@@ -34,7 +35,9 @@ class Planned:
 
 
 def plan(recipe: Recipe, runtime: Runtime) -> list[Planned]:
-    """Return what `run` would do with each stage."""
+    """Return what `run` would do with each stage; ValueError where its sampler is not there."""
+    if any(stage.draws_responses(recipe) for stage in STAGES.values()):
+        sampler_version(runtime)
     store = ArtifactStore(runtime.root)
     refs: dict[str, ArtifactRef] = {}
     rows: dict[str, int | None] = {}

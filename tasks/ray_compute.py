@@ -15,6 +15,7 @@ from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
 from tasks.models import forget_policy
 from tasks.registry import STAGES
+from tasks.runtime import Runtime
 from tasks.worker import answer
 
 __all__ = ["answer_here", "forget_policy", "other_code", "unseen"]
@@ -70,7 +71,8 @@ def other_code(request: dict[str, Any]) -> str | None:
     if request["key"] in _agreed:
         return None
     recipe = Recipe.model_validate(request["recipe"])
-    mine, wanted = STAGES[request["stage"]].made_by(recipe), request["made_by"]
+    runtime = Runtime.model_validate(request["runtime"])
+    mine, wanted = STAGES[request["stage"]].made_by(recipe, runtime), request["made_by"]
     differ = sorted(
         name for name in mine.keys() | wanted.keys() if mine.get(name) != wanted.get(name)
     )

@@ -10,8 +10,15 @@ import pyarrow as pa
 
 from mbpo_core.config import Model, Recipe
 from mbpo_core.given_responses import given_rejected
+from mbpo_core.models.protocol import Sampler
 from mbpo_core.models.qwen_vl import QwenVL
-from mbpo_core.responses import RefusalRules, RejectedResponse, RespondRow, sample_rejected
+from mbpo_core.responses import (
+    RefusalRules,
+    RejectedResponse,
+    RespondRow,
+    attempt_seed,
+    sample_rejected,
+)
 from mbpo_core.seeds import seed_for
 from storage.store import Coverage
 from storage.tables import TableSpec
@@ -20,6 +27,7 @@ from tasks.models import open_policy
 from tasks.packs import run_packs
 from tasks.queries import COLUMNS, prompted
 from tasks.rows import chunk, fetch, pixels, read
+from tasks.samplers import drawn_ahead, open_sampler
 from tasks.stage import Job, ShardRows, Stage, slices
 
 _LOGPS = pa.list_(pa.float32())
@@ -45,6 +53,8 @@ RESPONSES = TableSpec(
 )
 Row = dict[str, Any]
 Answer = Callable[[list[RespondRow]], list[RejectedResponse]]
+PURPOSES = {"negative": "respond", "clean": "respond clean"}
+"""Sources whose responses are drawn, and the purpose in their seeds."""
 
 
 class Respond(Stage):
@@ -57,6 +67,10 @@ class Respond(Stage):
     def models(self, recipe: Recipe) -> dict[str, Model]:
         """Return the policy: it samples, and measures what is given."""
         return {"policy": recipe.policy} if recipe.respond.sources else {}
+
+    def draws_responses(self, recipe: Recipe) -> bool:
+        """Return whether a source is sampled."""
+        return any(source in PURPOSES for source in recipe.respond.sources)
 
     def shards(self, job: Job) -> int:
         """Return one shard for every `shard_rows` selected samples."""
@@ -108,11 +122,12 @@ def _from(
         else:
             ready.append(row)
     config = job.recipe.respond
+    answer = _answers(source, job, policy, samples, ready)
     made, splits = run_packs(
         ready,
         [len(row.prompt) + config.max_new_tokens for row in ready],
         config.batch_tokens,
-        lambda pack: [_stored(row, source) for row in _answers(source, job, policy, samples)(pack)],
+        lambda pack: [_stored(row, source) for row in answer(pack)],
         lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},
     )
     rows |= {row["sample_id"]: row for row in made}
@@ -138,26 +153,41 @@ def _row_of(
     return RespondRow(row.sample_id, row.prompt, sample["response"], row.image, under)
 
 
-def _answers(source: str, job: Job, policy: QwenVL, samples: dict[str, Row]) -> Answer:
-    """Return how a pack is answered."""
-    config, seed = job.recipe.respond, job.recipe.seed
-    if source in ("negative", "clean"):
+def _answers(
+    source: str, job: Job, policy: QwenVL, samples: dict[str, Row], rows: list[RespondRow]
+) -> Answer:
+    """Return how a pack of the rows is answered."""
+    if source in PURPOSES:
+        config = job.recipe.respond
+        settings = {"temperature": config.temperature, "top_p": config.top_p,
+                    "max_new_tokens": config.max_new_tokens}  # fmt: skip
         return partial(
             sample_rejected,
             policy,
             rules=RefusalRules(min_mean_logp=config.min_mean_logp),
-            run_seed=seed,
+            run_seed=job.recipe.seed,
             attempts=config.attempts,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            max_new_tokens=config.max_new_tokens,
-            purpose="respond" if source == "negative" else "respond clean",
+            purpose=PURPOSES[source],
+            sampler=_sampler(source, job, policy, rows, settings),
+            **settings,
         )
     if source == "dataset":
         return lambda pack: given_rejected(
             policy, pack, [samples[row.sample_id]["rejected"] for row in pack]
         )
     return lambda pack: _injected(job, policy, pack, samples)
+
+
+def _sampler(
+    source: str, job: Job, policy: QwenVL, rows: list[RespondRow], settings: dict[str, Any]
+) -> Sampler:
+    """Return what draws; an engine that batches by itself gets the first attempts together."""
+    sampler = open_sampler(job.recipe.policy, policy, job.runtime, job.device)
+    seeds = [attempt_seed(job.recipe.seed, row.sample_id, PURPOSES[source], 0) for row in rows]
+    return drawn_ahead(
+        sampler, policy, [row.prompt for row in rows], [row.negative for row in rows], seeds,
+        settings,
+    )  # fmt: skip
 
 
 def _injected(

@@ -12,7 +12,11 @@ Runner = Literal["local", "processes", "ray"]
 
 
 class Runtime(BaseModel):
-    """Where and on what the stages run; changes no result."""
+    """Where and on what the stages run; changes no result, but for the `sampler`.
+
+    Another sampler draws other responses from the same seeds. Stages that draw therefore name it,
+    with its version, in their keys; the default leaves no trace there.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +44,13 @@ class Runtime(BaseModel):
     train_launcher: tuple[str, ...] = ()
     """Words before `-m tasks.train_process`, as
     `("python", "-m", "torch.distributed.run", "--nproc_per_node", "8")`."""
+    sampler: Literal["transformers", "vllm"] = "transformers"
+    """What draws responses in `respond` and `answer`; see docs/sampling.md."""
+    vllm_python: str | None = None
+    """Python of an environment with vLLM; default: this one."""
+    vllm_memory: float = Field(0.5, gt=0, le=1)
+    """Share of a GPU's memory that vLLM takes; the policy that measures needs the rest (assumed).
+    """
     tflops: float = Field(200.0, gt=0)
     """Sustained TFLOP/s of one device, for estimates where nothing was measured (assumed)."""
     fail: str | None = None

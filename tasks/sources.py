@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from mbpo_core.data.sources import iter_records, referenced_images
+from mbpo_core.data.sources import ImageRoot, image_path, iter_records, referenced_images
+from mbpo_core.records import Refusal
 from storage.files import sha256_file
 
 Record = dict[str, Any]
@@ -98,7 +99,17 @@ def _arrow_rows(files: Sequence[Path]) -> Iterator[Record]:
                 yield from batch.to_pylist()
 
 
-def fingerprint(path: Path, image_root: Path) -> str:
+def file_state(name: str, image_root: ImageRoot) -> str:
+    """Return size and time of an image file; `missing` for what would not be read either."""
+    file = image_path(name, image_root)
+    try:
+        stat = None if isinstance(file, Refusal) else file.stat()
+    except OSError:
+        stat = None
+    return "missing" if stat is None else f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def fingerprint(path: Path, image_root: ImageRoot) -> str:
     """Return a hash of the source's bytes and of size and time of every image that it names.
 
     Size and time stand for the bytes of images here: reading 163,000 pictures to find out that
@@ -109,10 +120,5 @@ def fingerprint(path: Path, image_root: Path) -> str:
     for file in source_files(path):
         digest.update(sha256_file(file).encode())
     for name in sorted(set(referenced_images(load_records(path)))):
-        try:
-            stat = (image_root / name).stat()
-        except OSError:
-            digest.update(f"{name} missing\n".encode())
-        else:
-            digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(f"{name} {file_state(name, image_root)}\n".encode())
     return digest.hexdigest()

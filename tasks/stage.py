@@ -20,6 +20,7 @@ from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec, schema_text
 from tasks.models import model_identity
 from tasks.runtime import Runtime
+from tasks.samplers import SAMPLER_CODE, sampler_version
 
 CODE_PACKAGES = ("mbpo_core", "tasks")
 """Packages whose code a stage reaches enters its key; of the store only the row schemas do."""
@@ -101,6 +102,10 @@ class Stage(ABC):
         """Return what tells the stage's models apart, by role."""
         return {role: model_identity(model) for role, model in self.models(recipe).items()}
 
+    def draws_responses(self, recipe: Recipe) -> bool:
+        """Return whether responses are drawn here by `Runtime.sampler`: it then enters the key."""
+        return False
+
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return content hashes of inputs that stand outside of the store."""
         return {}
@@ -133,19 +138,21 @@ class Stage(ABC):
             config=self.config(recipe),
             inputs=contents | self.external(recipe, runtime),
             models=self.model_identities(recipe),
-            code=self._code(recipe),
-            libraries=self._libraries(),
+            code=self._code(recipe, runtime),
+            libraries=self._libraries(recipe, runtime),
         )
 
-    def made_by(self, recipe: Recipe) -> dict[str, str]:
+    def made_by(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return the code and the libraries of this process, as far as they decide the rows."""
-        return self._code(recipe) | self._libraries()
+        return self._code(recipe, runtime) | self._libraries(recipe, runtime)
 
-    def _libraries(self) -> dict[str, str]:
-        return {name: importlib.metadata.version(name) for name in self.libraries}
+    def _libraries(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
+        versions = {name: importlib.metadata.version(name) for name in self.libraries}
+        return versions | (sampler_version(runtime) if self.draws_responses(recipe) else {})
 
-    def _code(self, recipe: Recipe) -> dict[str, str]:
-        excluded = (*CODE_EXCLUDED, *self.unused_code(recipe))
+    def _code(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
+        other = self.draws_responses(recipe) and runtime.sampler != "transformers"
+        excluded = (*CODE_EXCLUDED, *self.unused_code(recipe), *(() if other else SAMPLER_CODE))
         code = code_closure(type(self).__module__, CODE_PACKAGES, excluded)
         return code | {f"storage.sql.{name}": digest(query_text(name)) for name in self.queries}
 

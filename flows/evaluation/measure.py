@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.console import (
     ROOT,
     Devices,
+    How,
     Limit,
     Refresh,
     Root,
@@ -27,6 +28,7 @@ from mbpo_core.recipes.measuring import STAGES, measuring
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
 from tasks.pipeline import Choice
+from tasks.runtime import Runtime
 
 Named = Annotated[
     list[str],
@@ -101,7 +103,7 @@ def responses(
             answer={"responses": given},
             evaluate={"limit": limit} | judge,
         )
-        _measure(recipe, root, refresh=refresh, every=every)
+        _measure(recipe, runtime_of(root, devices="cpu"), refresh, every=every)
 
 
 def model(
@@ -139,6 +141,7 @@ def model(
     root: Root = ROOT,
     workers: Workers = None,
     devices: Devices = "auto",
+    how: How = None,
 ) -> None:
     """Let a checkpoint answer greedily and score it; goes on where it was interrupted."""
     with errors_in_words():
@@ -151,7 +154,7 @@ def model(
             evaluate={"limit": limit} | ({"max_pixels": max_pixels} if max_pixels else {})
             | _judge(judge_url, judge_model, judge_key, judge_attempts, None),
         )  # fmt: skip
-        _measure(recipe, root, workers, devices, refresh, every=every)
+        _measure(recipe, runtime_of(root, workers, devices, how=how), refresh, every=every)
 
 
 def _stem(file: Path) -> str:
@@ -222,20 +225,14 @@ def _policy(
 
 
 def _measure(
-    recipe: Recipe,
-    root: Path,
-    workers: int | None = None,
-    devices: str = "cpu",
-    refresh: list[str] | None = None,
-    *,
-    every: bool,
+    recipe: Recipe, how: Runtime, refresh: list[str] | None = None, *, every: bool
 ) -> ArtifactRef:
     """Run the three stages, print the figures, and say where they are."""
     choice = Choice(only=STAGES, refresh=tuple(refresh or ()))
     given = recipe.answer.responses is not None
-    made = run_stages(recipe, runtime_of(root, workers, devices), choice, here=given)
+    made = run_stages(recipe, how, choice, here=given)
     ref = made["evaluate"].ref
-    rows = ArtifactStore(root).table(ref, "metrics").to_pylist()
+    rows = ArtifactStore(how.root).table(ref, "metrics").to_pylist()
     out.print(metrics_table(rows, every_kind=every))
     out.print(f"stored as {ref.short}: mbpo show {ref.short}; mbpo eval compare {ref.short} ...")
     return ref

@@ -24,6 +24,8 @@ class FileSource(Frozen):
     path: str
     image_root: str | None = None
     """Folder that image names are relative to; default: the folder of `path`."""
+    follow_links: bool = False
+    """Whether symbolic links in that folder may lead out of it."""
 
 
 Source = Annotated[EmbeddedSource | FileSource, Field(discriminator="kind")]

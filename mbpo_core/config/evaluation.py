@@ -54,6 +54,8 @@ class PublishedBenchmark(Frozen):
     """Files, or folders of them: JSON, JSONL, TSV, XLSX, Parquet or text, also with `.gz`."""
     image_root: str | None = None
     """Folder that image names are relative to; default: the folder of the first of `questions`."""
+    follow_links: bool = False
+    """Whether symbolic links in that folder may lead out of it."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from mbpo_core.config.base import Frozen
 
 
-def _address(base_url: str) -> str:
+def plain_address(base_url: str) -> str:
     """Refuse an address that holds a password before it is stored with the recipe."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
@@ -24,7 +24,7 @@ class EndpointJudge(Frozen):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     kind: Literal["endpoint"] = "endpoint"
-    base_url: Annotated[str, AfterValidator(_address)]
+    base_url: Annotated[str, AfterValidator(plain_address)]
     """Address up to and with the version, as `https://host/v1`."""
     model: str = Field(min_length=1)
     """Name of the model as the endpoint knows it; each review also names the one that answered."""

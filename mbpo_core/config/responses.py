@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from mbpo_core.config.base import Frozen
+from mbpo_core.config.judge import plain_address
 
 ResponseSource = Literal["negative", "clean", "dataset", "injected"]
 """`negative`: sampled under the negative image (eq. 6); `clean`: sampled under the clean one, and
@@ -23,8 +24,10 @@ class RuleInjector(Frozen):
 class EndpointInjector(Frozen):
     """Errors by a text-only model behind an OpenAI-compatible endpoint (BPO; POVID: GPT-4V)."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     kind: Literal["endpoint"] = "endpoint"
-    base_url: str
+    base_url: Annotated[str, AfterValidator(plain_address)]
     model: str
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; the key itself is stored nowhere."""

@@ -6,13 +6,12 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from mbpo_core.data.closed_ended import detect_closed_ended
 from mbpo_core.data.conversations import RawSample, RefusedTurn, read_turns
 from mbpo_core.data.images import ImagePolicy, PreparedImage, prepare_image
-from mbpo_core.data.sources import image_size, read_image
+from mbpo_core.data.sources import ImageRoot, image_size, read_image
 from mbpo_core.records import Reason, Refusal, Sample
 
 __all__ = ["Repeats", "Sample", "read_samples", "sample_id"]
@@ -41,7 +40,7 @@ def read_samples(
     records: Sequence[Any],
     part: range,
     *,
-    image_root: Path,
+    image_root: ImageRoot,
     policy: ImagePolicy,
     long_yes_no: bool,
     repeats: Repeats | None = None,
@@ -84,7 +83,7 @@ _Load = Callable[[str | bytes], tuple[bytes, str] | Refusal]
 _Prepare = Callable[[str | bytes], PreparedImage | Refusal]
 
 
-def _cached_readers(root: Path, policy: ImagePolicy) -> tuple[_Load, _Prepare]:
+def _cached_readers(root: ImageRoot, policy: ImagePolicy) -> tuple[_Load, _Prepare]:
     """Return how to get (bytes, sha256) of an image file, and the prepared image."""
 
     @lru_cache(maxsize=_CACHED_IMAGES)
@@ -151,7 +150,7 @@ class Repeats:
     Memory: some hundred bytes a turn, and no image.
     """
 
-    def __init__(self, records: Sequence[Any], image_root: Path) -> None:
+    def __init__(self, records: Sequence[Any], image_root: ImageRoot) -> None:
         """Read the texts of all records, once."""
         self._records = records
         self._root = image_root
@@ -189,7 +188,7 @@ def _earlier_ids(
     repeats: Repeats,
     start: int,
     turns: Sequence[tuple[int, RawSample | RefusedTurn]],
-    root: Path,
+    root: ImageRoot,
     load: _Load,
 ) -> set[str]:
     """Return ids of earlier records that turns of the part may repeat.

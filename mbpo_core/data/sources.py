@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +44,41 @@ def referenced_images(records: Iterable[Any]) -> Iterator[str]:
                 yield turn.image
 
 
-def image_path(reference: str, root: Path) -> Path | Refusal:
+@dataclass(frozen=True)
+class LinkedFolder:
+    """A folder of images whose symbolic links may lead out of it: put together by its owner."""
+
+    path: Path
+
+
+ImageRoot = Path | LinkedFolder
+"""Folder that image names are relative to."""
+
+
+def image_path(reference: str, root: ImageRoot) -> Path | Refusal:
     """Return the file that a reference names.
 
-    Paths are relative to `root`; an absolute path must lie inside of it. Only the written path is
-    looked at: a symbolic link inside of the root may lead anywhere, since that is how image
-    folders are put together. Addresses are not fetched.
+    Paths are relative to `root`; an absolute path must lie inside of it, as written and after
+    symbolic links are followed. Only in a `LinkedFolder` may links lead anywhere. Addresses are
+    not fetched.
     """
     if "\0" in reference:
         return Refusal(Reason.MISSING_FILE, "the path holds a null character")
-    inside = os.path.abspath(root)
+    inside = os.path.abspath(root.path if isinstance(root, LinkedFolder) else root)
     target = os.path.abspath(os.path.join(inside, reference))
     if os.path.commonpath([inside, target]) != inside:
         return Refusal(Reason.OUTSIDE_ROOT, reference)
+    if not isinstance(root, LinkedFolder) and _leads_out(target, inside):
+        return Refusal(Reason.OUTSIDE_ROOT, f"{reference}: a link leads out of the folder")
     return Path(target)
 
 
-def read_image(reference: str | bytes, root: Path) -> bytes | Refusal:
+def _leads_out(target: str, inside: str) -> bool:
+    inside = os.path.realpath(inside)
+    return os.path.commonpath([inside, os.path.realpath(target)]) != inside
+
+
+def read_image(reference: str | bytes, root: ImageRoot) -> bytes | Refusal:
     """Return the bytes of an image: those given, or those of the file that is named."""
     if isinstance(reference, bytes):
         return reference
@@ -78,7 +97,7 @@ def read_image(reference: str | bytes, root: Path) -> bytes | Refusal:
         return Refusal(Reason.MISSING_FILE, f"{reference}: {error.strerror}")
 
 
-def image_size(reference: str | bytes, root: Path) -> int | None:
+def image_size(reference: str | bytes, root: ImageRoot) -> int | None:
     """Return how many bytes `read_image` would give; None if it would refuse."""
     if isinstance(reference, bytes):
         return len(reference)

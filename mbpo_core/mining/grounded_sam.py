@@ -226,12 +226,15 @@ def load_grounded_sam(
     return GroundedSam(
         GroundingDino(
             finder,
-            AutoImageProcessor.from_pretrained(folder, backend="pil"),
-            AutoTokenizer.from_pretrained(folder),
+            AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),
+            AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
             box_threshold,
             text_threshold,
         ),
-        Sam(sam, AutoImageProcessor.from_pretrained(sam_folder, backend="pil")),
+        Sam(
+            sam,
+            AutoImageProcessor.from_pretrained(sam_folder, backend="pil", trust_remote_code=False),
+        ),
     )
 
 

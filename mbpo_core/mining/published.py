@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
-from mbpo_core.models.loading import model_folder
+from mbpo_core.models.loading import model_folder, require_safetensors
 from mbpo_core.models.preprocessing import check_stored
 
 
@@ -29,9 +29,8 @@ def open_published(
     folder = model_folder(name_or_path, revision)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"no config.json in {folder}")
-    if not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(f"no *.safetensors in {folder}; pickled weights are not loaded")
-    found = AutoConfig.from_pretrained(folder).model_type
+    require_safetensors(folder)
+    found = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
     if found not in classes:
         raise ValueError(f"{folder} holds a {found!r} model, expected {' or '.join(classes)}")
     model = classes[found].from_pretrained(folder, use_safetensors=True, dtype=torch.float32)

@@ -116,8 +116,8 @@ def load_clip_ranker(
     )
     return ClipRanker(
         model,
-        AutoImageProcessor.from_pretrained(folder, backend="pil"),
-        AutoTokenizer.from_pretrained(folder),
+        AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False),
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
     )
 
 

@@ -11,6 +11,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Pr
 
 from mbpo_core.mining.phrases import candidate_phrases
 from mbpo_core.mining.protocol import MineItem
+from mbpo_core.models.loading import require_safetensors
 
 MULTI_LABEL = "multi_label_classification"
 
@@ -83,14 +84,19 @@ class LabelTagger:
     ) -> Self:
         """Open a local checkpoint; nothing is downloaded.
 
-        Errors: FileNotFoundError for a missing folder, OSError for one without a model, ValueError
-        as for the class.
+        Errors: FileNotFoundError for a missing folder and for one without *.safetensors, OSError
+        for one without a model, ValueError as for the class.
         """
         if not folder.is_dir():
             raise FileNotFoundError(f"tagger folder not found: {folder}")
-        model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
+        require_safetensors(folder)
+        model = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
         # The PIL back end always exists; another one would resize to other pixels.
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+        processor = AutoImageProcessor.from_pretrained(
+            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
         return cls(model.to(torch.device(device)).eval(), processor, threshold, batch)
 
     def __call__(self, items: Sequence[MineItem]) -> list[list[str]]:

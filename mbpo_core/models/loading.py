@@ -47,7 +47,8 @@ def load_policy(
     """Open a local folder, or a hub id at a pinned commit, in eval mode.
 
     `attn` is a transformers attention back end ("sdpa", "flash_attention_2", "eager"); None leaves
-    the choice to transformers. Code from a checkpoint is never run.
+    the choice to transformers. Code from a checkpoint is never run, and weights are read from
+    safetensors alone: pickled ones can run code.
     Errors: FileNotFoundError for a missing folder or file, ValueError for another architecture, an
     unpinned hub id, an unknown dtype, or a tokenizer that does not fit the model.
     """
@@ -57,7 +58,10 @@ def load_policy(
     model_class = _architecture(folder)
     tokenizer = _tokenizer(folder)
     options = {} if attn is None else {"attn_implementation": attn}
-    model = model_class.from_pretrained(folder, dtype=DTYPES[dtype], **options)
+    require_safetensors(folder)
+    model = model_class.from_pretrained(
+        folder, dtype=DTYPES[dtype], use_safetensors=True, **options
+    )
     model.to(torch.device(device)).eval()
     return QwenVL(model, tokenizer, ImageConfig.from_folder(folder), max_length=max_length)
 
@@ -77,6 +81,21 @@ def model_folder(name_or_path: str, revision: str | None = None) -> Path:
         raise FileNotFoundError(f"model folder not found: {folder}; expected {EXPECTED}{hint}")
     _require_commit(name_or_path, revision)
     return Path(snapshot_download(name_or_path, revision=revision))
+
+
+def require_safetensors(folder: Path) -> None:
+    """Raise FileNotFoundError for a folder whose weights, if any, are pickled.
+
+    An index is looked into too: transformers would follow it to shards of any kind.
+    """
+    named = {
+        shard
+        for index in folder.glob("*.safetensors.index.json")
+        for shard in json.loads(index.read_text())["weight_map"].values()
+    }
+    pickled = any(not shard.endswith(".safetensors") for shard in named)
+    if pickled or not any(folder.glob("*.safetensors")):
+        raise FileNotFoundError(f"no *.safetensors in {folder}; pickled weights are not loaded")
 
 
 def model_fingerprint(name_or_path: str, revision: str | None = None) -> str:
@@ -137,7 +156,7 @@ def _architecture(folder: Path) -> type:
 def _tokenizer(folder: Path) -> AutoTokenizer:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise FileNotFoundError(f"no tokenizer in {folder}; expected tokenizer.json or vocab.json")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     separate = folder / "chat_template.json"
     if tokenizer.chat_template is None and separate.is_file():
         tokenizer.chat_template = json.loads(separate.read_text())["chat_template"]

@@ -37,7 +37,28 @@ class Sampled:
     """Whether an EOS id was drawn before `max_new_tokens` ran out."""
 
 
-class Policy(Protocol):
+class Sampler(Protocol):
+    """What draws responses: a policy itself, or another engine with the same weights."""
+
+    def sample(
+        self,
+        prompts: Sequence[list[int]],
+        images: Sequence[Tensor],
+        seeds: Sequence[int],
+        *,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+    ) -> list[Sampled]:
+        """One response per row; a row's draw depends on its own seed, prompt and image only.
+
+        Two samplers draw different responses from the same seed. Log-probabilities are never
+        taken from a sampler: `Policy.token_logps` measures what was drawn.
+        """
+        ...
+
+
+class Policy(Sampler, Protocol):
     """A vision-language model as the method sees it (pi or pi_ref of the papers)."""
 
     max_length: int

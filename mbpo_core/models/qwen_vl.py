@@ -188,11 +188,7 @@ class QwenVL:
         Nothing of the checkpoint's own sampling configuration is used, except its EOS ids.
         Errors: ValueError for settings out of range or a row beyond `max_length`.
         """
-        _check_rows(prompts=prompts, images=images, seeds=seeds)
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-        for index, prompt in enumerate(prompts):
-            self._check_length(index, len(prompt) + max_new_tokens, max_new_tokens)
+        self.check_prompts(prompts, images, seeds, max_new_tokens)
         base = unwrapped(self.model if model is None else model)
         # Rows of one prompt and image are continued from one prefill.
         kinds = [(id(image), *prompt) for prompt, image in zip(prompts, images, strict=True)]
@@ -215,6 +211,20 @@ class QwenVL:
                 max_new_tokens=max_new_tokens,
             )
         return [cut_at_eos(row, self.eos_ids) for row in drawn]
+
+    def check_prompts(
+        self,
+        prompts: Sequence[list[int]],
+        images: Sequence[Tensor],
+        seeds: Sequence[int],
+        max_new_tokens: int,
+    ) -> None:
+        """Raise ValueError for rows that cannot be sampled; see `sample`."""
+        _check_rows(prompts=prompts, images=images, seeds=seeds)
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        for index, prompt in enumerate(prompts):
+            self._check_length(index, len(prompt) + max_new_tokens, max_new_tokens)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

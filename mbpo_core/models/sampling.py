@@ -69,10 +69,7 @@ def sampling_processors(
     Temperature 0 is greedy: no nucleus, no noise.
     Errors: ValueError for a negative temperature or a top_p outside (0, 1].
     """
-    if temperature < 0:
-        raise ValueError(f"temperature must be at least 0, got {temperature}")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be in (0, 1], got {top_p}")
+    check_settings(temperature, top_p)
     processors = LogitsProcessorList([Suppressed(suppressed, device)])
     if temperature == 0:
         return processors
@@ -81,6 +78,14 @@ def sampling_processors(
         processors.append(TopPLogitsWarper(float(top_p)))
     processors.append(SeededGumbel(seeds, device))
     return processors
+
+
+def check_settings(temperature: float, top_p: float) -> None:
+    """Raise ValueError for a negative temperature or a top_p outside (0, 1]."""
+    if temperature < 0:
+        raise ValueError(f"temperature must be at least 0, got {temperature}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be in (0, 1], got {top_p}")
 
 
 @torch.no_grad()

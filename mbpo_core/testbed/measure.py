@@ -45,8 +45,12 @@ class Examinee:
 
     def __init__(self, folder: Path) -> None:
         """Load the folder that `build` wrote."""
-        self.tokenizer: Qwen2Tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = Qwen2VLForConditionalGeneration.from_pretrained(folder).eval()
+        self.tokenizer: Qwen2Tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
+        self.model = Qwen2VLForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=True
+        ).eval()
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
 
     def prompt(self, question: Question) -> list[int]:

@@ -91,7 +91,9 @@ class GroupTrainer(Trainer):
         if model is not None or not isinstance(self.model, PreTrainedModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        loaded = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        loaded = type(self.model).from_pretrained(
+            resume_from_checkpoint, dtype=self.model.dtype, use_safetensors=True
+        )
         self.model.load_state_dict(loaded.state_dict())
 
     def floating_point_ops(self, inputs: MicroBatch) -> int:

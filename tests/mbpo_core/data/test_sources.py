@@ -4,6 +4,7 @@ import os
 import pytest
 
 from mbpo_core.data.sources import (
+    LinkedFolder,
     image_size,
     iter_records,
     read_image,
@@ -87,9 +88,30 @@ def test_a_path_must_not_lead_out(root, reference):
     assert image_size(reference, root) is None
 
 
-def test_a_link_inside_of_the_root_may_lead_out(root):
+def test_a_link_must_not_lead_out_unless_the_owner_says_so(root):
     (root / "linked").symlink_to(root.parent)
-    assert read_image("linked/secret.png", root) == b"outside"
+    (root / "direct.png").symlink_to(root.parent / "secret.png")
+    (root / "within.png").symlink_to(root / "sub" / "a.png")
+    for reference in ("linked/secret.png", "direct.png"):
+        found = read_image(reference, root)
+        assert found == Refusal(Reason.OUTSIDE_ROOT, f"{reference}: a link leads out of the folder")
+        assert image_size(reference, root) is None
+        assert read_image(reference, LinkedFolder(root)) == b"outside"
+        assert image_size(reference, LinkedFolder(root)) == 7
+    assert read_image("within.png", root) == b"inside"
+    outside = read_image("../secret.png", LinkedFolder(root))
+    assert outside == Refusal(Reason.OUTSIDE_ROOT, "../secret.png")
+
+
+def test_the_root_itself_may_be_a_link(root):
+    (root.parent / "link").symlink_to(root)
+    assert read_image("sub/a.png", root.parent / "link") == b"inside"
+
+
+@pytest.mark.parametrize("reference", ["file:///etc/passwd", "http://127.0.0.1:1/a.png", "~/a"])
+def test_addresses_are_names_and_nothing_is_fetched(root, reference):
+    found = read_image(reference, root)
+    assert isinstance(found, Refusal) and found.reason is Reason.MISSING_FILE
 
 
 @pytest.mark.parametrize(
