@@ -76,7 +76,6 @@ def test_a_node_that_is_killed_costs_a_try_and_changes_no_byte(prefect, cluster,
         killer.join()
     made = manifests(root)
     assert {s: m.ref for s, m in made.items()} == {s: m.ref for s, m in local[1].items()}
-    assert all(made[s].created_at > local[1][s].created_at for s in SHARDED), "taken from before"
     wait_until(lambda: {state for state, _ in shard_runs().values()} == {"COMPLETED"}, 30, "ends")
     runs = shard_runs()
     mined = [runs[f"mine-{shard:04d}"] for shard in range(8)]
