@@ -22,6 +22,7 @@ def two_nodes(folder: Path, **second: Any) -> Iterator[tuple[Any, Any]]:
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),  # not in the home folder of who tests
+        "RAY_worker_niceness": "0",  # else they starve beside whatever else this machine does
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     (folder / "token").write_text("of the tests alone")
