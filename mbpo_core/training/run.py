@@ -33,6 +33,7 @@ from mbpo_core.training.log import Row, TrainingLog
 from mbpo_core.training.plan import planned_steps, readable
 from mbpo_core.training.probes import probe_set
 from mbpo_core.training.rollouts import RewardFn
+from mbpo_core.training.sharding import Gathering, sharding_is_asked
 from mbpo_core.training.trainer import GroupTrainer, autocast_for
 
 logger = logging.getLogger(__name__)
@@ -136,14 +137,16 @@ def _trainer(
         [index[i] for i in sorted({i for batch in plan for i in batch})], config.max_new_tokens
     )
     autocast = partial(autocast_for, args.device, config)
+    gathering = Gathering(policy, sharded=sharding_is_asked())
     reference = None
     if objective.needs_reference:
-        reference = Reference(policy, encoder, autocast=autocast)
+        reference = Reference(policy, encoder, autocast=autocast, gathering=gathering)
         reference.to(args.device)
     return GroupTrainer(
         policy=policy,
+        gathering=gathering,
         encoder=encoder,
-        assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast),
+        assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast, gathering),
         objective=objective,
         config=config,
         args=args,
@@ -193,7 +196,8 @@ def _arguments(
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
+        # Autocast is ours (`autocast_for`): FSDP and DeepSpeed would round gradients and weights.
+        bf16=False,
         seed=config.seed,
         use_cpu=policy.device.type == "cpu",
         save_strategy="steps" if config.save_every else "no",
@@ -205,6 +209,7 @@ def _arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )
     # Only the arguments know the number of ranks, and only then is the accumulation known.
     at_once = config.micro_batch_groups * args.world_size
@@ -265,7 +270,10 @@ def _finish(
     trainer: GroupTrainer, policy: QwenVL, config: TrainingConfig, output_dir: Path
 ) -> TrainResult:
     """Write the trained model so that it loads like any checkpoint."""
-    policy.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if trainer.gathering.sharded:
+        trainer.gathering.fill()
+    else:
+        policy.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     policy.model.eval()
     model_path, adapter_path = output_dir / "model", None
     main = trainer.is_world_process_zero()
