@@ -29,6 +29,14 @@ def sharding_is_asked() -> bool:
     return str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) == 1
 
 
+def layout() -> str:
+    """How the launcher's choice stores what a checkpoint holds."""
+    if sharding_is_asked():
+        return "FSDP"
+    deepspeed = str_to_bool(os.environ.get("ACCELERATE_USE_DEEPSPEED", "false")) == 1
+    return "DeepSpeed" if deepspeed else "whole parameters"
+
+
 def prepare_sharding(accelerator: Accelerator) -> None:
     """Check that a launcher's request for FSDP is met; on CPUs, see to it.
 

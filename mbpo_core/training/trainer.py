@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,16 +24,18 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mbpo_core.grouping import Group
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.protocol import Counts, Metrics, Objective, ObjectiveOutput
 from mbpo_core.training.assembly import Assembler
 from mbpo_core.training.batches import Encoder, MicroBatch, Slot, score
+from mbpo_core.training.checkpoints import keep_newest, seal
 from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row, TrainingLog
 from mbpo_core.training.probes import probe
-from mbpo_core.training.sharding import Gathering, prepare_sharding
+from mbpo_core.training.sharding import Gathering, layout, prepare_sharding
 from mbpo_core.training.stream_norms import StreamNorms, check_supported
 
 logger = logging.getLogger(__name__)
@@ -104,6 +107,15 @@ class GroupTrainer(Trainer):
             resume_from_checkpoint, dtype=self.model.dtype, use_safetensors=True
         )
         self.model.load_state_dict(loaded.state_dict())
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save, and count it only when every rank has written its part."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir)
+            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", layout())
+            keep_newest(folder, self.config.keep_checkpoints)
 
     def floating_point_ops(self, inputs: MicroBatch) -> int:
         """Not counted."""
