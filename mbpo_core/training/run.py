@@ -196,7 +196,8 @@ def _arguments(
         # Autocast is ours (`autocast_for`): FSDP and DeepSpeed would round gradients and weights.
         bf16=False,
         seed=config.seed,
-        use_cpu=policy.device.type == "cpu",
+        # Told to use the CPU, accelerate would leave DeepSpeed out and not say so.
+        use_cpu=policy.device.type == "cpu" and layout() != "DeepSpeed",
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 1,
         logging_steps=1,

@@ -1,6 +1,8 @@
 """Run by test_training_ranks.py under a launcher: trains and writes what it found."""
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.objectives.plackett_luce import PlackettLuce
 from mbpo_core.training import LoraSettings, TrainingConfig, train
+from mbpo_core.training.trainer import GroupTrainer
 from tests.mbpo_core.tiny_models import build_model, build_tokenizer, random_image
 from tests.mbpo_core.training.conftest import (
     length_parity,
@@ -43,19 +46,33 @@ CONFIG = TrainingConfig(
 )
 
 
-def run(folder, case="hybrid", *, tied=False, lora=0, resume=False, on_step=None, **settings):
+def run(folder, case="hybrid", *, tied=False, lora=0, resume=False, die=None, **settings):
     """Seven groups, four a step: the last step has three groups for four slots, so one dummy."""
     torch.set_num_threads(1)
     tokenizer = build_tokenizer()
     policy = QwenVL(build_model("qwen2_vl", tokenizer, tied=tied), tokenizer, ImageConfig())
     objective, groups = CASES[case]
     settings |= {"lora": LoraSettings(lora, 2 * lora)} if lora else {}
-    config = replace(CONFIG, **settings)
+    if die is not None:
+        _die(**die)
     return train(
-        policy, groups, IMAGES, config, folder, length_parity,
-        objective=objective, resume=resume, on_step=on_step,
+        policy, groups, IMAGES, replace(CONFIG, **settings), Path(folder), length_parity,
+        objective=objective, resume=resume,
     )  # fmt: skip
 
 
+def _die(rank, method, step):
+    """Kill a rank when it enters a method of the trainer after so many steps."""
+    original = getattr(GroupTrainer, method)
+
+    def dying(self, *args, **kwargs):
+        if self.args.process_index == rank and self.state.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *args, **kwargs)
+
+    setattr(GroupTrainer, method, dying)
+
+
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    for arguments in json.loads(sys.argv[1]):
+        run(**arguments)
