@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tasks.launchers import check_launcher, command
-from tasks.pipeline import Choice
 from tests.pipelines import run, runtime, small_recipe
 
 SHIPPED = Path(__file__).parents[2] / "deployments" / "accelerate"
@@ -55,8 +54,6 @@ def test_a_run_is_refused_before_its_first_stage(tmp_path):
     with pytest.raises(ValueError, match="stream_norm_every must be 0"):
         run(recipe, how)
     assert not list(tmp_path.glob("store/runs/*"))
-    made = run(recipe, how, Choice(only=("ingest",)))  # trains nothing
-    assert set(made) == {"ingest"}
 
 
 def test_what_is_not_there_is_named(tmp_path):
