@@ -53,7 +53,11 @@ ImageRoot = Annotated[
     str | None, typer.Option("--image-root", help="Folder that image names are relative to.")
 ]
 Launcher = Annotated[
-    str, typer.Option(help="Command before the training module, to run it on several devices.")
+    str,
+    typer.Option(
+        help="Command that runs training on several devices, as `accelerate launch --config_file "
+        "deployments/accelerate/fsdp.yaml --num_processes 8`."
+    ),
 ]
 
 

@@ -117,9 +117,7 @@ def answers_of(store: ArtifactStore, ref: ArtifactRef, model: str) -> By:
     return dict(found)
 
 
-def _outcomes(
-    benchmark: str, a: Mapping[str, Answer], b: Mapping[str, Answer]
-) -> list[Row]:
+def _outcomes(benchmark: str, a: Mapping[str, Answer], b: Mapping[str, Answer]) -> list[Row]:
     """Return a row for every question: who has more points, or why that is not known."""
     rows = []
     for question in sorted(a.keys() | b.keys()):

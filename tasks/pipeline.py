@@ -12,6 +12,7 @@ from storage.refs import ArtifactRef
 from storage.runs import finish_run, record_stage, start_run
 from storage.store import ArtifactStore
 from tasks.catalogue import CatalogueKeeper
+from tasks.launchers import check_launcher
 from tasks.materialise import Materialised, Note, Progress, RunShards, materialise
 from tasks.registry import ORDER, STAGES
 from tasks.runtime import Runtime
@@ -65,11 +66,14 @@ def run_pipeline(
     """Compute the chosen stages and return what they made; earlier ones come from the store.
 
     Raises MissingUpstreamError where a stage that is not computed is not in the store either, and
-    ValueError, before anything runs, where the sampler that one of them needs is not there.
+    ValueError, before anything runs, where the sampler that one of them needs is not there; and
+    what `check_launcher` raises.
     """
     needed = _needed(choice.stages(), recipe)
     if any(STAGES[name].draws_responses(recipe) for name in needed):
         sampler_version(runtime)
+    if "train" in choice.stages():
+        check_launcher(recipe, runtime)
     store = ArtifactStore(runtime.root)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
     start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))

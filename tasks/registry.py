@@ -17,7 +17,16 @@ from tasks.train import Train
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Ingest(), Score(), Select(), Mine(), Respond(), Pair(), Train(), Ask(), Answer(), Evaluate()
+        Ingest(),
+        Score(),
+        Select(),
+        Mine(),
+        Respond(),
+        Pair(),
+        Train(),
+        Ask(),
+        Answer(),
+        Evaluate(),
     )
 }
 ORDER = tuple(STAGES)

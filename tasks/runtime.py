@@ -42,8 +42,8 @@ class Runtime(BaseModel):
     shard_timeout_seconds: float = Field(6 * 3600, gt=0)
     """A worker that is silent for longer is killed and its shard tried again."""
     train_launcher: tuple[str, ...] = ()
-    """Words before `-m tasks.train_process`, as
-    `("python", "-m", "torch.distributed.run", "--nproc_per_node", "8")`."""
+    """Words before `-m tasks.train_process`, as `("accelerate", "launch", "--config_file",
+    "deployments/accelerate/ddp.yaml", "--num_processes", "8")`; see docs/training.md."""
     sampler: Literal["transformers", "vllm"] = "transformers"
     """What draws responses in `respond` and `answer`; see docs/sampling.md."""
     vllm_python: str | None = None

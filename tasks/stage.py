@@ -28,6 +28,8 @@ CODE_EXCLUDED = (
     "mbpo_core.config",  # its values enter as config
     "mbpo_core.recipes",
     "tasks.clock",  # only tells the time
+    "tasks.launchers",  # how ranks are started, and how they end
+    "tasks.lifeline",
     "tasks.requests",
     "tasks.runtime",
     "tasks.stage",

@@ -14,6 +14,7 @@ from torch import get_num_threads, set_num_threads
 from mbpo_core.config import Model, Recipe
 from storage.store import Coverage
 from tasks import train_process
+from tasks.launchers import command
 from tasks.requests import request_of
 from tasks.rows import read
 from tasks.runtime import Runtime
@@ -27,6 +28,9 @@ from tasks.train_tables import (
     TRAIN_ROLLOUTS,
     TRAIN_STEPS,
 )
+
+LAST_LINES = 60
+"""Of what a launcher said: the error of a rank, and the launcher's account of it."""
 
 
 class TrainingFailedError(RuntimeError):
@@ -122,14 +126,15 @@ def _launch(job: Job, work: Path) -> dict[str, Any]:
     request = work / "request.json"
     request.write_text(json.dumps(request_of(Train.name, job) | {"device": job.device}))
     process = subprocess.Popen(
-        [*job.runtime.train_launcher, "-m", train_process.__name__, str(request)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [*command(job.runtime.train_launcher), "-m", train_process.__name__, str(request)],
+        # Never written to: it ends when this process does, and the ranks with it (`lifeline`).
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     with process:
         assert process.stdout is not None
         said: list[str] = []
         for line in process.stdout:
-            said = [*said[-20:], line]
+            said = [*said[-LAST_LINES:], line]
             if line.startswith("step "):
                 job.note(line.strip())
     if process.returncode:

@@ -30,6 +30,7 @@ from mbpo_core.training import (
     planned_steps,
     train,
 )
+from tasks.lifeline import end_with_parents
 from tasks.models import forget_policy, model_identity, open_policy
 from tasks.requests import job_of
 from tasks.stage import Job
@@ -167,6 +168,7 @@ def _device(given: str) -> str:
 
 def main() -> None:
     """Read the request, train, write `result.json`."""
+    end_with_parents()
     path = Path(sys.argv[1])
     request = json.loads(path.read_text(encoding="utf-8"))
     device = _device(request.pop("device"))

@@ -98,7 +98,7 @@ class Policy(Sampler, Protocol):
         responses: Sequence[list[int]],
         images: Sequence[Tensor],
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         model: nn.Module | None = None,
     ) -> list[Tensor]:
         """Log-probability of each response token, `[T_i]` per row, at least float32."""
@@ -110,7 +110,7 @@ class Policy(Sampler, Protocol):
         responses: Sequence[list[int]],
         images: Sequence[Tensor],
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         model: nn.Module | None = None,
     ) -> list[Tensor]:
         """Entropy of the distribution of each response token, as `token_logps`; no gradient."""

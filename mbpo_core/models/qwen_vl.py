@@ -131,14 +131,15 @@ class QwenVL:
         responses: Sequence[list[int]],
         images: Sequence[Tensor],
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         model: nn.Module | None = None,
     ) -> list[Tensor]:
         """log pi(y_t | q, v, y_<t) of every response token (the terms of lp in eqs. 4, 5 and 7).
 
         Per row `[T_i]` in nats, float32 (float64 for a float64 model); the log-softmax never runs
-        in half precision. `temperature` divides the logits, as in sampling. Differentiable in
-        images and parameters. `model` is a module that wraps this policy's own.
+        in half precision. `temperature`, of all rows or one each, divides the logits, as in
+        sampling. Differentiable in images and parameters. `model` is a module that wraps this
+        policy's own.
         Errors: ValueError for an empty response, a row beyond `max_length`, image tokens that do
         not fit the image, or lists of different lengths.
         Differs from the paper: it does not say whether the EOS token counts; it does here if the
@@ -156,7 +157,7 @@ class QwenVL:
         responses: Sequence[list[int]],
         images: Sequence[Tensor],
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         model: nn.Module | None = None,
     ) -> list[Tensor]:
         """H_t = -sum_v p_v log p_v with p = pi(. | q, v, y_<t), at every response token (MFPO).
@@ -252,13 +253,15 @@ class QwenVL:
         prompts: Sequence[list[int]],
         responses: Sequence[list[int]],
         images: Sequence[Tensor],
-        temperature: float,
+        temperature: float | Sequence[float],
         model: nn.Module | None,
     ) -> tuple[Tensor, Tensor]:
         """Logits, at least float32, and for each response token which of them predict it."""
         _check_rows(prompts=prompts, responses=responses, images=images)
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
+        each = [temperature] * len(prompts) if isinstance(temperature, int | float) else temperature
+        _check_rows(prompts=prompts, temperatures=each)
+        if min(each) <= 0:
+            raise ValueError(f"temperature must be above 0, got {min(each)}")
         rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
         for index, (row, response) in enumerate(zip(rows, responses, strict=True)):
             self._check_length(index, len(row), len(response))
@@ -281,9 +284,14 @@ class QwenVL:
             **self._vision_inputs(module, [images[row] for row in packed.image_rows]),
         ).logits
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if temperature != 1:  # a copy of the largest tensor there is
-            logits = logits / temperature
-        return logits, packed.index.to(logits.device)
+        index = packed.index.to(logits.device)
+        if len(set(each)) > 1:  # what rows share has the temperature of each
+            tokens = [t for t, response in zip(each, responses, strict=True) for _ in response]
+            logits = logits[index] / torch.tensor(tokens, device=logits.device)[:, None]
+            return logits, torch.arange(len(tokens), device=logits.device)
+        if each[0] != 1:  # a copy of the largest tensor there is
+            logits = logits / each[0]
+        return logits, index
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -300,7 +308,7 @@ class QwenVL:
             raise ValueError(f"row {index}: {length} tokens, the limit is {self.max_length}")
 
     def _vision_inputs(self, module: nn.Module, images: Sequence[Tensor]) -> dict[str, Any]:
-        if hasattr(module, "module"):
+        if module is not self.model:
             # A distributed wrapper gathers and synchronises parameters in its own forward only, so
             # the vision tower must run inside it, repeated images included.
             pixels, grids = self.images.pixels(unwrapped(module), images)

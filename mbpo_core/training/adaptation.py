@@ -12,6 +12,7 @@ from mbpo_core.grouping import Group
 from mbpo_core.models.qwen_vl import QwenVL, unwrapped
 from mbpo_core.training.batches import NO_ROWS, Encoder, Rows, score
 from mbpo_core.training.config import LoraSettings, TrainingConfig
+from mbpo_core.training.sharding import Gathering
 
 
 def prepare_policy(policy: QwenVL, config: TrainingConfig) -> None:
@@ -76,19 +77,39 @@ class Reference:
     """
 
     def __init__(
-        self, policy: QwenVL, encoder: Encoder, *, autocast: Callable[[], torch.autocast]
+        self,
+        policy: QwenVL,
+        encoder: Encoder,
+        *,
+        autocast: Callable[[], torch.autocast],
+        gathering: Gathering | None = None,
     ) -> None:
         """Take the policy as it is now for the reference."""
         self._encoder = encoder
         self._autocast = autocast
+        self._gathering = gathering or Gathering(policy, sharded=False)
         self._adapted = policy.model if isinstance(policy.model, PeftModel) else None
-        self._policy = policy if self._adapted is not None else _frozen_copy(policy)
+        self._policy, self._initial = policy, None
+        if self._adapted is None:
+            self._initial = self._gathering.kept()
+            if self._initial is None:
+                self._policy = _frozen_copy(policy)
         self._offline: dict[str, list[Tensor]] = {}
 
     def to(self, device: torch.device) -> None:
-        """Move a frozen copy; adapters are where the policy is."""
-        if self._adapted is None:
+        """Move a frozen copy; anything else is where the policy is."""
+        if self._policy.model is not self._gathering.model and self._initial is None:
             self._policy.model.to(device)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """To be entered by all ranks before any of them scores; see `Gathering`."""
+        if self._adapted is not None:
+            with self._gathering.policy():
+                yield
+        else:
+            with self._gathering.weights(self._initial):
+                yield
 
     def offline(self, group: Group) -> list[Tensor]:
         """log pi_ref [T_i] of the group's candidates, from the cache after the first time."""
@@ -104,11 +125,11 @@ class Reference:
 
     @torch.no_grad()
     def _score(self, offline: Rows, online: Rows, temperature: float) -> list[Tensor]:
-        with self._weights(), self._autocast():
+        with self._without_adapters(), self._autocast():
             return score(self._policy, offline, online, temperature)
 
     @contextmanager
-    def _weights(self) -> Iterator[None]:
+    def _without_adapters(self) -> Iterator[None]:
         if self._adapted is None:
             yield
         else:

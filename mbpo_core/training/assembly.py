@@ -1,6 +1,7 @@
 """What one optimiser step needs before its first forward pass: rollouts, rewards, reference."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from mbpo_core.training.rollouts import (
     rollout_metrics,
     rollout_rows,
 )
+from mbpo_core.training.sharding import Gathering
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Assembler:
         config: TrainingConfig,
         reward_fn: RewardFn,
         autocast: Callable[[], torch.autocast],
+        gathering: Gathering,
     ) -> None:
+        self._gathering = gathering
         self._policy, self._encoder, self._reference = policy, encoder, reference
         self._config, self._reward_fn, self._autocast = config, reward_fn, autocast
         self._rollouts: dict[str, tuple[Rollout, ...]] = {}
@@ -59,10 +63,19 @@ class Assembler:
         """Roll out, verify and score the reference for all slots of a step; policy in eval mode."""
         real = [slot for slot in slots if not slot.dummy]
         groups = [group for slot in real for group in slot.groups if group.stream == "online"]
-        rows = self._draw(groups, slots[0].step + 1) if _is_first_use(slots[0]) else []
+        rows = self._sample(slots[0], real, groups) if _is_first_use(slots[0]) else []
         drawn = [rollout for group in groups for rollout in self._rollouts[group.group_id]]
-        batches = [self._dummy(slot) if slot.dummy else self._batch(slot) for slot in slots]
+        with self._reference.gathered() if self._reference is not None else nullcontext():
+            batches = [self._dummy(slot) if slot.dummy else self._batch(slot) for slot in slots]
         return Assembled(batches, rows, rollout_metrics(drawn))
+
+    def _sample(self, first: Slot, real: Sequence[Slot], groups: Sequence[Group]) -> list[Row]:
+        """What the policy as it is before the step draws, and how likely it finds that."""
+        with self._gathering.policy() if first.rolls_out else nullcontext():
+            rows = self._draw(groups, first.step + 1)
+            for slot in real if self._config.iterations > 1 else ():
+                self._old_logps(slot)
+        return rows
 
     def _draw(self, groups: Sequence[Group], step: int) -> list[Row]:
         """Sample and verify anew; what was drawn before is not used again."""
@@ -81,10 +94,10 @@ class Assembler:
         offline = [group for group in slot.groups if group.stream == "offline"]
         online = [group for group in slot.groups if group.stream == "online"]
         offline_rows = sum((self._encoder.offline(group) for group in offline), NO_ROWS)
-        online_rows = sum((self._online_rows(group) for group in online), NO_ROWS)
+        online_rows = self._online_rows(online)
         old: list[Tensor | None] = [None] * len((offline_rows + online_rows).responses)
         if self._config.iterations > 1:
-            old[len(offline_rows.responses) :] = self._old_logps(slot, online_rows)
+            old[len(offline_rows.responses) :] = self._old_logps(slot)
         return MicroBatch(
             slot=slot,
             scored=tuple(self._scored(group) for group in [*offline, *online]),
@@ -101,13 +114,18 @@ class Assembler:
         rows = [row for group in offline for row in self._reference.offline(group)]
         return rows + self._reference.online(online, self._config.temperature)
 
-    def _online_rows(self, group: Group) -> Rows:
-        return self._encoder.online(group, [r.ids for r in self._rollouts[group.group_id]])
+    def _online_rows(self, groups: Sequence[Group]) -> Rows:
+        rows = NO_ROWS
+        for group in groups:
+            drawn = [rollout.ids for rollout in self._rollouts[group.group_id]]
+            rows += self._encoder.online(group, drawn)
+        return rows
 
-    def _old_logps(self, slot: Slot, rows: Rows) -> list[Tensor]:
+    def _old_logps(self, slot: Slot) -> list[Tensor]:
         """log pi_old of rollouts, by the training forward: a sampler's differ in half precision."""
         key = tuple(group.group_id for group in slot.groups)
         if key not in self._old:
+            rows = self._online_rows([group for group in slot.groups if group.stream == "online"])
             with self._autocast():
                 self._old[key] = score(self._policy, NO_ROWS, rows, self._config.temperature)
         return self._old[key]

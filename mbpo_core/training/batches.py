@@ -25,6 +25,8 @@ class Slot:
     dummy: bool = False
     """True where the step has fewer groups than slots: the first group stands in with weight 0,
     because a rank without a forward pass would leave the others waiting."""
+    rolls_out: bool = True
+    """Whether any slot of its step, on whichever rank, has an online group."""
 
 
 def plan_slots(
@@ -52,13 +54,14 @@ def plan_slots(
 
 def _split(step: int, rollout_step: int, members: list[Group], count: int) -> list[Slot]:
     size, larger = divmod(len(members), count)
+    rolls_out = any(group.stream == "online" for group in members)
     slots, start = [], 0
     for index in range(count):
         end = start + size + (index < larger)
         if end > start:
-            slots.append(Slot(step, rollout_step, tuple(members[start:end])))
+            slots.append(Slot(step, rollout_step, tuple(members[start:end]), rolls_out=rolls_out))
         else:
-            slots.append(Slot(step, rollout_step, (members[0],), dummy=True))
+            slots.append(Slot(step, rollout_step, (members[0],), dummy=True, rolls_out=rolls_out))
         start = end
     return slots
 
@@ -209,18 +212,18 @@ def score(
     temperature: float,
     model: torch.nn.Module | None = None,
 ) -> list[Tensor]:
-    """Per-token log-probabilities of both kinds of rows, offline first.
+    """Per-token log-probabilities of both kinds of rows, offline first; one forward pass.
 
-    One forward pass where both have the temperature 1, two otherwise: rollouts are scored at the
-    temperature at which they were sampled, offline text was not sampled and is scored at 1.
+    Rollouts are scored at the temperature at which they were sampled; offline text was not sampled
+    and is scored at 1. A pass for each would leave ranks that have one kind only waiting.
     """
-    parts = (
-        [(offline + online, 1.0)] if temperature == 1 else [(offline, 1.0), (online, temperature)]
+    rows = offline + online
+    if not rows.responses:
+        return []
+    return policy.token_logps(
+        rows.prompts,
+        rows.responses,
+        rows.images,
+        temperature=[1.0] * len(offline.responses) + [temperature] * len(online.responses),
+        model=model,
     )
-    logps: list[Tensor] = []
-    for rows, at in parts:
-        if rows.responses:
-            logps += policy.token_logps(
-                rows.prompts, rows.responses, rows.images, temperature=at, model=model
-            )
-    return logps

@@ -3,9 +3,7 @@
 import dataclasses
 import hashlib
 import json
-import logging
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,14 +26,14 @@ from mbpo_core.objectives.protocol import Objective
 from mbpo_core.training.adaptation import Reference, prepare_policy
 from mbpo_core.training.assembly import Assembler
 from mbpo_core.training.batches import Encoder, plan_slots
+from mbpo_core.training.checkpoints import newest_checkpoint, step_of
 from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row, TrainingLog
 from mbpo_core.training.plan import planned_steps, readable
 from mbpo_core.training.probes import probe_set
 from mbpo_core.training.rollouts import RewardFn
+from mbpo_core.training.sharding import Gathering, layout, sharding_is_asked
 from mbpo_core.training.trainer import GroupTrainer, autocast_for
-
-logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 
@@ -101,10 +99,10 @@ def train(
     with args.main_process_first(local=False):
         if args.process_index == 0:
             _claim(output_dir, _identity(config, objective, plan, groups), resume=resume)
-        checkpoint = _newest_checkpoint(output_dir)
+        checkpoint = newest_checkpoint(output_dir, layout())
     prepare_policy(policy, config)
     log = TrainingLog(
-        output_dir / "log", keep_steps=_step_of(checkpoint), writes=args.process_index == 0
+        output_dir / "log", keep_steps=step_of(checkpoint), writes=args.process_index == 0
     )
     trainer = _trainer(
         policy, groups, images, config, reward_fn, objective, plan, args, log, on_step, measure,
@@ -136,14 +134,16 @@ def _trainer(
         [index[i] for i in sorted({i for batch in plan for i in batch})], config.max_new_tokens
     )
     autocast = partial(autocast_for, args.device, config)
+    gathering = Gathering(policy, sharded=sharding_is_asked())
     reference = None
     if objective.needs_reference:
-        reference = Reference(policy, encoder, autocast=autocast)
+        reference = Reference(policy, encoder, autocast=autocast, gathering=gathering)
         reference.to(args.device)
     return GroupTrainer(
         policy=policy,
+        gathering=gathering,
         encoder=encoder,
-        assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast),
+        assembler=Assembler(policy, encoder, reference, config, reward_fn, autocast, gathering),
         objective=objective,
         config=config,
         args=args,
@@ -193,18 +193,20 @@ def _arguments(
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
+        # Autocast is ours (`autocast_for`): FSDP and DeepSpeed would round gradients and weights.
+        bf16=False,
         seed=config.seed,
-        use_cpu=policy.device.type == "cpu",
+        # Told to use the CPU, accelerate would leave DeepSpeed out and not say so.
+        use_cpu=policy.device.type == "cpu" and layout() != "DeepSpeed",
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 1,
-        save_total_limit=config.keep_checkpoints,
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to=list(config.report_to) or "none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )
     # Only the arguments know the number of ranks, and only then is the accumulation known.
     at_once = config.micro_batch_groups * args.world_size
@@ -239,33 +241,14 @@ def _claim(output_dir: Path, identity: str, *, resume: bool) -> None:
     run_file.write_text(identity)
 
 
-def _newest_checkpoint(output_dir: Path) -> Path | None:
-    """The newest checkpoint that was written to its end.
-
-    The Trainer writes its state last, so a folder without a readable state was cut by a kill; it is
-    removed, because the Trainer would count it among those to keep.
-    """
-    whole = []
-    for folder in output_dir.glob("checkpoint-*"):
-        try:
-            json.loads((folder / "trainer_state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            logger.warning("%s was not written to its end and is removed", folder.name)
-            shutil.rmtree(folder)
-        else:
-            whole.append(folder)
-    return max(whole, key=_step_of, default=None)
-
-
-def _step_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else -1
-
-
 def _finish(
     trainer: GroupTrainer, policy: QwenVL, config: TrainingConfig, output_dir: Path
 ) -> TrainResult:
     """Write the trained model so that it loads like any checkpoint."""
-    policy.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if trainer.gathering.sharded:
+        trainer.gathering.fill()
+    else:
+        policy.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     policy.model.eval()
     model_path, adapter_path = output_dir / "model", None
     main = trainer.is_world_process_zero()

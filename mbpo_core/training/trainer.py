@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,15 +24,18 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mbpo_core.grouping import Group
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.objectives.protocol import Counts, Metrics, Objective, ObjectiveOutput
 from mbpo_core.training.assembly import Assembler
 from mbpo_core.training.batches import Encoder, MicroBatch, Slot, score
+from mbpo_core.training.checkpoints import keep_newest, seal
 from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row, TrainingLog
 from mbpo_core.training.probes import probe
+from mbpo_core.training.sharding import Gathering, layout, prepare_sharding
 from mbpo_core.training.stream_norms import StreamNorms, check_supported
 
 logger = logging.getLogger(__name__)
@@ -44,6 +48,7 @@ class GroupTrainer(Trainer):
         self,
         *,
         policy: QwenVL,
+        gathering: Gathering,
         encoder: Encoder,
         assembler: Assembler,
         objective: Objective,
@@ -57,13 +62,14 @@ class GroupTrainer(Trainer):
     ) -> None:
         """Bind the parts; `train()` is the Trainer's."""
         super().__init__(
-            model=policy.model, args=args, train_dataset=slots, data_collator=_only_item
+            model=gathering.model, args=args, train_dataset=slots, data_collator=_only_item
         )
         self.remove_callback(PrinterCallback)
         self.add_callback(_Probing(self))
         if config.stream_norm_every:
             check_supported(self.accelerator)
         self.policy, self.encoder, self.assembler = policy, encoder, assembler
+        self.gathering = gathering
         self.objective, self.config = objective, config
         self.probe_groups, self.tables, self.on_step = probes, log, on_step
         self._measure, self._measured_at = measure, -1
@@ -73,6 +79,12 @@ class GroupTrainer(Trainer):
         self._norms: StreamNorms | None = None
 
     # --- what the Trainer does not need to know -------------------------------------------------
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """See that a launcher's request for FSDP is met."""
+        super().create_accelerator_and_postprocess()
+        prepare_sharding(self.accelerator)
+        self.is_fsdp_enabled = self.accelerator.is_fsdp2
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
         """Slots in the planned order: the curriculum has shuffled already."""
@@ -95,6 +107,15 @@ class GroupTrainer(Trainer):
             resume_from_checkpoint, dtype=self.model.dtype, use_safetensors=True
         )
         self.model.load_state_dict(loaded.state_dict())
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save, and count it only when every rank has written its part."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir)
+            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", layout())
+            keep_newest(folder, self.config.keep_checkpoints)
 
     def floating_point_ops(self, inputs: MicroBatch) -> int:
         """Not counted."""
@@ -246,7 +267,7 @@ class GroupTrainer(Trainer):
         if not self.config.probe_every:
             return
         self.policy.model.eval()
-        with self.autocast():
+        with self.gathering.policy(), self.autocast():
             rows = probe(self.policy, self.encoder, self.probe_groups, step)
         if self.tables.last_step("probes") != step:  # the end may coincide with a regular probe
             self._write("probes", rows, gathered=True)
@@ -258,7 +279,7 @@ class GroupTrainer(Trainer):
             return
         self._measured_at = step
         self.policy.model.eval()
-        with self.autocast():
+        with self.gathering.policy(), self.autocast():
             rows = self._measure(self.policy)
         if self.tables.last_step("benchmarks") != step:  # a resumed run may have kept them
             self._write("benchmarks", [{"step": step} | row for row in rows], gathered=True)

@@ -59,7 +59,7 @@ def build_tokenizer():
     return tokenizer
 
 
-def build_model(kind, tokenizer, seed=0):
+def build_model(kind, tokenizer, seed=0, *, tied=False):
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     text = TEXT | {
         "vocab_size": len(tokenizer) + 3,
@@ -68,6 +68,7 @@ def build_model(kind, tokenizer, seed=0):
         "pad_token_id": ids["<|endoftext|>"],
     }
     shared = {
+        "tie_word_embeddings": tied,
         "text_config": text,
         "image_token_id": ids["<|image_pad|>"],
         "video_token_id": ids["<|video_pad|>"],

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -268,14 +269,17 @@ def test_adapters_are_stored_and_the_merged_model_is_what_is_evaluated(finished,
 
 
 @pytest.mark.slow
-def test_training_runs_under_a_launcher_with_two_ranks(finished, tmp_path):
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_training_runs_under_a_launcher_with_two_ranks(finished, tmp_path, kind):
     """As on several GPUs: the steps are those of one rank, up to the order of sums."""
     root, _, _ = finished
     copy = tmp_path / "store"
     shutil.copytree(root, copy)
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    config = Path(__file__).parents[2] / "deployments" / "accelerate" / f"{kind}.yaml"
+    launcher = ("accelerate", "launch", "--config_file", str(config), "--num_processes", "2")
     one = rows(copy, "train", "train_steps")
-    halves = small_recipe(train__micro_batch_groups=2)
+    norms = 1 if kind == "ddp" else 0
+    halves = small_recipe(train__micro_batch_groups=2, train__stream_norm_every=norms)
     made = run(halves, runtime(copy, train_launcher=launcher), Choice(only=("train",)))
     assert ArtifactStore(copy).manifest(made["train"].ref).shards[0]["ranks"] == 2
     two = rows(copy, "train", "train_steps")

@@ -1,58 +1,49 @@
 """Two ranks do what one does: counts, rollouts, gradients and logs are those of the whole step."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from mbpo_core.models.loading import load_policy
-from tests.mbpo_core.training.conftest import same_figure, weights
-from tests.mbpo_core.training.two_ranks import main
+from tests.mbpo_core.training.ranks import assert_same_training, deviation, on_two_ranks
+from tests.mbpo_core.training.two_ranks import run
 
-REPOSITORY = Path(__file__).parents[3]
+# peft asks transformers by a name that is deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+LONG = {"offline_epochs": 3, "online_epochs": 3}
+CASES = {
+    "hybrid": {},
+    "lora": {"lora": 4},
+    "lora, checkpointed": {"lora": 4, "gradient_checkpointing": True},
+    "checkpointed": {"gradient_checkpointing": True},
+    "tied": {"tied": True},
+    "frozen": {"freeze_vision": True},
+    "pairs": {"case": "pairs"},
+    "three images a group": {"case": "plackett_luce"},
+    "two steps a rollout": {"iterations": 2, "save_every": 2},
+    "both kinds beside one, warm": {"temperature": 0.7, "micro_batch_groups": 2},
+    "fewer groups than slots": {"groups_per_step": 1},
+}
 
 
-def on_two_ranks(folder, *arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = Path(__file__).with_name("two_ranks.py")
-    done = subprocess.run(
-        [*command, str(script), str(folder), *map(str, arguments)],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def compared(kind, tmp_path, cases):
+    runs = {name: {**LONG, **settings} for name, settings in cases.items()}
+    for name, settings in runs.items():
+        run(tmp_path / f"one-{name}", **settings)
+    on_two_ranks(kind, *({"folder": str(tmp_path / name)} | runs[name] for name in runs))
+    for name in runs:  # `pytest -s` shows the figures of docs/training.md
+        print(kind, name, deviation(tmp_path / f"one-{name}", tmp_path / name))
+        assert_same_training(tmp_path / f"one-{name}", tmp_path / name)
 
 
-def rows(folder, table):
-    lines = (folder / "log" / f"{table}.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+def test_two_ranks_train_the_same_model_as_one(tmp_path):
+    """Seven groups, four a step: the last step has three groups for four slots, so one dummy."""
+    compared("ddp", tmp_path, {"hybrid": {"stream_norm_every": 2}})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stream_norm_every", "case"), [(0, "hybrid"), (1, "hybrid"), (0, "plackett_luce")]
-)
-def test_two_ranks_train_the_same_model_as_one(tmp_path, stream_norm_every, case):
-    """Seven groups, four a step: the last step has three groups for four slots, so one dummy."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    main(one, 4, stream_norm_every, case)
-    on_two_ranks(two, 4, stream_norm_every, case)
-    for expected, found in zip(rows(one, "steps"), rows(two, "steps"), strict=True):
-        for name, value in expected.items():
-            chance = expected["step"] == 1 and "accuracy" in name  # all rewards are 0 there
-            assert chance or same_figure(found[name], value), name
-    key = lambda row: (row["step"], row["group_id"], row["rollout"])  # noqa: E731
-    drawn = sorted(rows(one, "rollouts"), key=key), sorted(rows(two, "rollouts"), key=key)
-    assert [row["ids"] for row in drawn[0]] == [row["ids"] for row in drawn[1]]
-    assert len(rows(one, "probes")) == len(rows(two, "probes"))
-    expected, found = (weights(load_policy(str(folder / "model"))) for folder in (one, two))
-    for name, value in expected.items():
-        # Two steps of AdamW move a weight by up to 2e-3, whatever the size of its gradient.
-        assert (value - found[name]).abs().mean() < 1e-4, name
+def test_ddp_trains_whatever_one_process_does(tmp_path):
+    compared("ddp", tmp_path, CASES)
+
+
+@pytest.mark.slow
+def test_fsdp_trains_whatever_one_process_does(tmp_path):
+    compared("fsdp", tmp_path, CASES)
