@@ -50,7 +50,7 @@ def print_run(found: dict) -> None:
     print_figures(f"{found['records']} run", flow_seconds=found["flow_seconds"],
                   task_runs=found["task_runs"], prefect_mb=found["prefect_bytes"] / 1e6,
                   **{f"{role}_mib": mib for role, mib in found["peak_mib"].items()},
-                  **found["asked_seconds"])  # fmt: skip
+                  **found["asked"])  # fmt: skip
 
 
 if __name__ == "__main__":

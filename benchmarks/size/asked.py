@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from benchmarks.timing import taken
 from mbpo_core.recipes import configured
 from storage.catalog import query, rebuild_catalog
 from storage.store import ArtifactStore
@@ -32,20 +33,22 @@ def main() -> None:
     """Ask, and print."""
     name, settings, root = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
     recipe, store = configured(name, settings), ArtifactStore(root)
-    found = {
-        "plan": _seconds(lambda: plan(recipe, Runtime(root=root))),
-        "plan_again": _seconds(lambda: plan(recipe, Runtime(root=root))),
-        "catalogue": _seconds(lambda: rebuild_catalog(store)),
+    questions: dict[str, Callable[[], object]] = {
+        "plan": lambda: plan(recipe, Runtime(root=root)),
+        "plan_again": lambda: plan(recipe, Runtime(root=root)),
+        "catalogue": lambda: rebuild_catalog(store),
+        **{f"sql_{what}": partial(_answered, root, sql) for what, sql in SQL.items()},
     }
-    for what, sql in SQL.items():
-        found[f"sql_{what}"] = _seconds(lambda sql=sql: query(root, sql).fetchall())
-    print(json.dumps({what: round(seconds, 3) for what, seconds in found.items()}))
+    found = {}
+    for what, ask in questions.items():
+        with taken() as seconds:
+            ask()
+        found |= {f"{what}_seconds": seconds.wall, f"{what}_cpu_seconds": seconds.cpu}
+    print(json.dumps({what: round(each, 3) for what, each in found.items()}))
 
 
-def _seconds(do: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    do()
-    return time.perf_counter() - started
+def _answered(root: Path, sql: str) -> object:
+    return query(root, sql).fetchall()
 
 
 if __name__ == "__main__":

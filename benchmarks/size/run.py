@@ -8,18 +8,20 @@ import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.pipeline_run import PROJECT
 from benchmarks.size.source import write_pictures, write_records
-from benchmarks.size.watch import ROLES, Watched, watched
+from benchmarks.size.watch import ROLES, Seen, watched
 from benchmarks.size.worker import notes
 from deployments.home import Home
 from storage.manifest import Manifest
 from storage.runs import read_runs
 from storage.store import ArtifactStore
+from tasks.registry import ORDER
 
 RECIPE = "mbpo-qwen2-vl-7b"
 WORKERS = 2
@@ -63,26 +65,25 @@ def settings(place: Place, extra: dict[str, Any]) -> dict[str, Any]:
 
 def run(place: Place, extra: dict[str, Any]) -> dict[str, Any]:
     """Run the flow, or what is left of it, and return its figures."""
-    with watched(place.home) as seen:
-        database = _database_bytes(place.home)
-        output = _launch(place, settings(place, extra))
-    store = ArtifactStore(place.root)
+    before = _database_bytes(place.home)
+    with watched(place.home, place.root):
+        _launch(place, settings(place, extra))
+    store, seen = ArtifactStore(place.root), Seen(place.root)
     refs = read_runs(place.root)[-1].stages
-    manifests = {stage: store.manifest(ref) for stage, ref in refs.items()}
+    manifests = {stage: store.manifest(refs[stage]) for stage in ORDER}
     return {
         "records": place.records,
         "flow_seconds": _flow_seconds(place.home),
         "task_runs": _task_runs(place.home),
-        "prefect_bytes": _database_bytes(place.home) - database,
-        "peak_mib": {role: round(seen.peak(role), 1) for role in ROLES},
-        "cpu_seconds": {role: round(s, 1) for role, s in seen.cpu_seconds().items()},
+        "prefect_bytes": _database_bytes(place.home) - before,
+        "peak_mib": {role: seen.peak(role) for role in ROLES},
+        "cpu_seconds": seen.cpu_seconds(),
         "stages": stage_figures(place.root, manifests, seen),
-        "asked_seconds": asked(place, extra),
-        "last_line": output.splitlines()[-1],
+        "asked": asked(place, extra),
     }
 
 
-def _launch(place: Place, changes: dict[str, Any]) -> str:
+def _launch(place: Place, changes: dict[str, Any]) -> None:
     words = [sys.executable, "-m", "deployments.launch", "run", RECIPE,
              "--package", place.home.package, "--home", str(place.home.folder),
              "--runtime", f"root={place.root}", "--runtime", f"workers={WORKERS}",
@@ -93,7 +94,6 @@ def _launch(place: Place, changes: dict[str, Any]) -> str:
     done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the run failed:\n{done.stdout}\n{done.stderr}")
-    return done.stdout
 
 
 def asked(place: Place, extra: dict[str, Any]) -> dict[str, float]:
@@ -105,54 +105,50 @@ def asked(place: Place, extra: dict[str, Any]) -> dict[str, float]:
 
 
 def stage_figures(
-    root: Path, manifests: dict[str, Manifest], seen: Watched
+    root: Path, manifests: dict[str, Manifest], seen: Seen
 ) -> dict[str, dict[str, float]]:
     """Return the figures of every stage; seconds are of the wall clock unless they say CPU.
 
-    `hand_over`: from a worker's answer to its next request, the median. `read`: reading artifacts,
-    a shard. `write`: writing and publishing a shard. `commit`: from the last shard to the end of
-    the stage, and from its begin to the first.
+    A shard's parts: `read` artifacts and list rows, `work` on the rows (decode, tokenise, encode;
+    without the stub), `write` and publish it, `hand_over` to the worker's next one. `around` is
+    what the stage takes besides: its key, the plan, and the commit.
     """
     noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for note in notes(root):
         noted[note["stage"]].append(note)
     return {
-        stage: _stage(manifest, noted[stage], seen)
+        stage: {name: round(value, 4) for name, value in _stage(manifest, noted[stage], seen)}
         for stage, manifest in manifests.items()
-        if noted[stage]
     }
 
 
 def _stage(
-    manifest: Manifest, noted: list[dict[str, Any]], seen: Watched
-) -> dict[str, float]:
+    manifest: Manifest, noted: list[dict[str, Any]], seen: Seen
+) -> Iterator[tuple[str, float]]:
     shards, count = {shard["shard"]: shard for shard in manifest.shards}, len(noted)
     begin, end = noted[0]["began"], max(note["ended"] for note in noted)
+    whole = {name: sum(note[name] for note in noted)
+             for name in ("cpu_seconds", "run_cpu_seconds", "stub_seconds")}  # fmt: skip
     inside = sum(note["ended"] - note["began"] for note in noted)
     own = sum(shards[note["shard"]]["seconds"] for note in noted)
     model = sum(shards[note["shard"]]["model_seconds"] for note in noted)
-    stub = sum(note["stub_seconds"] for note in noted)
-    handed = _between(noted)
-    around = max(0.0, manifest.wall_seconds - (end - begin))
-    workers = len({note["pid"] for note in noted})
-    return {
-        "shards": count,
-        "rows": manifest.rows,
-        "bytes": manifest.bytes,
-        "wall_seconds": manifest.wall_seconds,
-        "work_seconds": (model or own) - stub,
-        "stub_seconds": stub,
-        "read_seconds_a_shard": (own - model) / count if model else 0.0,
-        "write_seconds_a_shard": (inside - own) / count,
-        "hand_over_seconds_a_shard": handed,
-        "around_seconds": around,
-        "orchestration_seconds_a_shard":
-            ((own - model if model else 0.0) + inside - own) / count + handed
-            + around * workers / count,
-        "cpu_seconds": sum(note["cpu_seconds"] for note in noted),
-        "worker_mib": seen.peak("worker", begin, end),
-        "flow_mib": seen.peak("flow", begin, end + around),
-    }  # fmt: skip
+    read = own - model if model else 0.0
+    # Of a busy machine only CPU seconds repeat; reading has its share of those of the shard.
+    read_cpu = whole["run_cpu_seconds"] * read / own if own else 0.0
+    yield "shards", count
+    yield "rows", manifest.rows
+    yield "bytes", manifest.bytes
+    yield "wall_seconds", manifest.wall_seconds
+    yield "stub_seconds", whole["stub_seconds"]
+    yield "work_cpu_seconds", whole["run_cpu_seconds"] - read_cpu
+    yield "read_cpu_seconds_a_shard", read_cpu / count
+    yield "write_cpu_seconds_a_shard", (whole["cpu_seconds"] - whole["run_cpu_seconds"]) / count
+    yield "read_seconds_a_shard", read / count
+    yield "write_seconds_a_shard", (inside - own) / count
+    yield "hand_over_seconds_a_shard", _between(noted)
+    yield "around_seconds", max(0.0, manifest.wall_seconds - (end - begin))
+    yield "worker_mib", max(seen.peak("worker", begin, end), *(n["rss_mib"] for n in noted))
+    yield "flow_mib", seen.peak("flow", begin, end)
 
 
 def _between(noted: list[dict[str, Any]]) -> float:

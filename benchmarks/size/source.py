@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SMALL, LARGE = 112, 336
-"""Sides in pixels: 16 and 144 visual tokens."""
+SMALL, LARGE = 84, 224
+"""Sides in pixels: 9 and 64 visual tokens."""
 LARGE_EVERY = 8
 """One picture in so many is large; the stub finds those informative, so they are mined."""
 CLOSED_EVERY = 5
 """One record in so many is a yes/no question (assumed: the paper's share is not printed)."""
 FOLDER = 1000
 """Names of one folder."""
-_WORDS = (
+_TEXT = (
     "the a of in on and with near behind under left right red blue green wooden small large round "
     "table chair window street person dog cup tree sign wall light holding standing looking which "
     "because shows several people picture suggests that there are no other objects visible"
-).split()
+)
+_WORDS = _TEXT.split()
 
 
 def write_pictures(folder: Path, distinct: int, names: int) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -16,62 +17,43 @@ from deployments.processes import leftovers
 
 EVERY_SECONDS = 1.0
 ROLES = ("server", "runner", "flow", "nursery", "worker")
-
-
-@dataclass
-class Watched:
-    """What was seen, one entry a look."""
-
-    memory: list[tuple[float, str, float]] = field(default_factory=list)
-    """When (seconds since the epoch), role, and MiB resident in the largest process of it."""
-    cpu: dict[tuple[str, int], float] = field(default_factory=dict)
-    """CPU seconds by role and process, as last seen."""
-
-    def peak(self, role: str, begin: float = 0.0, end: float = float("inf")) -> float:
-        """Return the most MiB that a role had within a time; 0 if it was not there."""
-        found = (mib for when, seen, mib in self.memory if seen == role and begin <= when <= end)
-        return max(found, default=0.0)
-
-    def cpu_seconds(self) -> dict[str, float]:
-        """Return CPU seconds by role."""
-        total: dict[str, float] = defaultdict(float)
-        for (role, _), seconds in self.cpu.items():
-            total[role] += seconds
-        return dict(total)
+NOTES = "memory.jsonl"
 
 
 @contextmanager
-def watched(home: Home) -> Iterator[Watched]:
-    """Look at the home's processes while the block runs."""
-    seen, stop = Watched(), threading.Event()
+def watched(home: Home, root: Path) -> Iterator[None]:
+    """Look at the home's processes while the block runs, and note it in the store's folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
 
     def look() -> None:
         while not stop.wait(EVERY_SECONDS):
-            _look(home, seen)
+            lines = [json.dumps([time.time(), *each]) + "\n" for each in _looked(home)]
+            with (root / NOTES).open("a", encoding="utf-8") as file:
+                file.writelines(lines)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
     try:
-        yield seen
+        yield
     finally:
         stop.set()
         thread.join()
 
 
-def _look(home: Home, seen: Watched) -> None:
-    largest: dict[str, float] = {}
+def _looked(home: Home) -> list[tuple[str, int, float, float]]:
+    """Return role, id, resident MiB and CPU seconds of every process."""
+    found = []
     for process in leftovers(home):
         try:
             role = role_of(process)
-            mib = process.memory_info().rss / 2**20
             times = process.cpu_times()
+            mib = process.memory_info().rss / 2**20
         except psutil.Error:  # it ended in the meantime
             continue
         if role is not None:
-            largest[role] = max(mib, largest.get(role, 0.0))
-            seen.cpu[role, process.pid] = times.user + times.system
-    now = time.time()
-    seen.memory += [(now, role, mib) for role, mib in largest.items()]
+            found.append((role, process.pid, round(mib, 1), times.user + times.system))
+    return found
 
 
 def role_of(process: psutil.Process) -> str | None:
@@ -84,3 +66,25 @@ def role_of(process: psutil.Process) -> str | None:
     marks = {"prefect": "server", "deployments.serve": "runner", "prefect.flow_engine": "flow",
              "prefect.engine": "flow"}  # fmt: skip
     return next((role for mark, role in marks.items() if mark in words), None)
+
+
+class Seen:
+    """What was noted of a run."""
+
+    def __init__(self, root: Path) -> None:
+        lines = (root / NOTES).read_text(encoding="utf-8").splitlines()
+        self._noted: list[tuple[float, str, int, float, float]] = list(map(json.loads, lines))
+
+    def peak(self, role: str, begin: float = 0.0, end: float = float("inf")) -> float:
+        """Return the most MiB that one process of a role had within a time; 0 = was not there."""
+        found = (mib for when, seen, _, mib, _ in self._noted
+                 if seen == role and begin <= when <= end)  # fmt: skip
+        return max(found, default=0.0)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return CPU seconds by role, as each process was last seen."""
+        last = {(role, pid): cpu for _, role, pid, _, cpu in self._noted}
+        total: dict[str, float] = defaultdict(float)
+        for (role, _), seconds in last.items():
+            total[role] += seconds
+        return {role: round(total[role], 1) for role in ROLES}
