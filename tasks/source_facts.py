@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _facts(path: Path, root: Path) -> dict[str, Any]:
     files, state = source_files(path), states(path)
     code = code_closure("tasks.sources", ("mbpo_core", "tasks"))
     kept = root / "cache" / "sources" / f"{digest([state, code])[:24]}.json"
-    if kept.exists():
+    with suppress(FileNotFoundError, ValueError):  # not made yet, or damaged
         return json.loads(kept.read_text(encoding="utf-8"))
     records = load_records(path)
     facts = {

@@ -6,12 +6,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 import tasks.answer
+import tasks.inline
 import tasks.mine
 import tasks.respond
 import tasks.score
@@ -58,14 +61,27 @@ def compute(stage: Stage, job: Job, shard: int) -> dict[str, Any]:
 _compute = tasks.worker.compute
 
 
+@contextmanager
+def stubbed() -> Iterator[None]:
+    """Inside, stages open the stub for a model, and shards are noted."""
+    replaced: list[tuple[Any, str, Any]] = [(each, "open_policy", open_stub) for each in _OPENERS]
+    replaced += [(tasks.train_process, "train", train_stub)]
+    replaced += [(module, "compute", compute) for module in (tasks.worker, tasks.inline)]
+    kept = [getattr(module, name) for module, name, _ in replaced]
+    for module, name, stub in replaced:
+        setattr(module, name, stub)
+    try:
+        yield
+    finally:
+        for (module, name, _), own in zip(replaced, kept, strict=True):
+            setattr(module, name, own)
+
+
 def main(device: str) -> None:
     """Put the stub in place and serve."""
     StubPolicy.row_seconds = float(os.environ.get(SLEEP, "0"))
-    for module in _OPENERS:
-        module.open_policy = open_stub
-    tasks.train_process.train = train_stub
-    tasks.worker.compute = compute
-    tasks.worker.main(device)
+    with stubbed():
+        tasks.worker.main(device)
 
 
 def notes(root: Path) -> list[dict[str, Any]]:

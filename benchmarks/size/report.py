@@ -1,0 +1,62 @@
+"""The committed figures of the runs as the Markdown tables of `docs/scale.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Run = Mapping[str, Any]
+FLAT_FROM = 10_000
+"""Memory is compared from this size on: below it, shards are not full."""
+_ASKED = {
+    "`plan`": "plan", "catalogue, made anew": "catalogue", "`select count(*)`": "sql_count",
+    "reasons of the selection": "sql_reasons", "four tables joined, top 10": "sql_join",
+}  # fmt: skip
+
+
+def stages(run: Run) -> list[str]:
+    """Return what a shard of each stage costs besides its model, at one size."""
+    lines = _head(["stage", "shards", "rows", "B/row", "read", "write", "hand over", "worker MiB"])
+    for stage, found in run["stages"].items():
+        parts = (found["read_cpu_seconds_a_shard"], found["write_cpu_seconds_a_shard"],
+                 found["hand_over_seconds_a_shard"])  # fmt: skip
+        size = found["bytes"] / found["rows"]
+        lines.append(_line([stage, str(found["shards"]), f"{found['rows']:,}",
+                            "" if stage == "train" else f"{size:,.0f}",
+                            *(f"{each:.3f}" for each in parts),
+                            f"{found['worker_mib']:.0f}"]))  # fmt: skip
+    return lines
+
+
+def sizes(runs: Sequence[Run]) -> list[str]:
+    """Return memory, CPU seconds and questions against the number of records."""
+    lines = _head(["", *(f"{run['records']:,}" for run in runs)])
+
+    def add(name: str, values: Sequence[str]) -> None:
+        lines.append(_line([name, *values]))
+
+    add("task runs", [str(run["task_runs"]) for run in runs])
+    add("Prefect's database, MB", [f"{run['prefect_bytes'] / 1e6:.1f}" for run in runs])
+    for role in ("worker", "flow", "server"):
+        add(f"peak MiB, {role}", [f"{run['peak_mib'][role]:.0f}" for run in runs])
+    for role in ("worker", "flow", "server"):
+        add(f"CPU s, {role}", [f"{run['cpu_seconds'][role]:.0f}" for run in runs])
+    for name, key in _ASKED.items():
+        add(f"{name}, CPU s", [f"{run['asked'][f'{key}_cpu_seconds']:.2f}" for run in runs])
+    return lines
+
+
+def slope(runs: Sequence[Run], role: str) -> float:
+    """Return MiB that a role's peak grows by for every 100,000 records."""
+    few = next(run for run in runs if run["records"] >= FLAT_FROM)
+    many = runs[-1]
+    grown = many["peak_mib"][role] - few["peak_mib"][role]
+    return grown / (many["records"] - few["records"]) * 100_000
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_line(names), "|---" + "|--:" * (len(names) - 1) + "|"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
