@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,7 +60,7 @@ class Costs:
     recipe: Recipe
     size: int
     measured: dict[str, Any]
-    """`photos` and `runs` of `benchmarks/size/results.json`; the last run is the largest."""
+    """`photos` and `runs` of `benchmarks/size/results.json`; in order of size."""
     assumed: Assumed = Assumed()
     tflops: dict[str, float] = field(default_factory=dict)
     """Measured on a GPU, by stage; where there is none, `assumed.tflops`."""
@@ -138,7 +139,7 @@ class Costs:
 
     @property
     def _run(self) -> dict[str, Any]:
-        return self.measured["runs"][-1]["stages"]
+        return largest(self.measured["runs"])
 
     @property
     def _policy(self) -> PretrainedModel:
@@ -179,6 +180,11 @@ class Costs:
     def _text(self, stage: str) -> float:
         """Bytes of a row without a picture."""
         return self._run[stage]["bytes"] / self._run[stage]["rows"]
+
+
+def largest(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the figures of each stage from the largest of the runs (in order) that has it."""
+    return {stage: found for run in runs for stage, found in run["stages"].items()}
 
 
 def _shards(rows: int, size: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.cost_work import largest
+
 Run = Mapping[str, Any]
 FLAT_FROM = 10_000
 """Memory is compared from this size on: below it, shards are not full."""
@@ -14,14 +16,16 @@ _ASKED = {
 }  # fmt: skip
 
 
-def stages(run: Run) -> list[str]:
-    """Return what a shard of each stage costs besides its model, at one size."""
-    lines = _head(["stage", "shards", "rows", "B/row", "read", "write", "hand over", "worker MiB"])
-    for stage, found in run["stages"].items():
+def stages(runs: Sequence[Run]) -> list[str]:
+    """Return what a shard of each stage costs besides its model, in the largest run that has it."""
+    lines = _head(["stage", "records", "shards", "rows", "B/row", "read", "write", "hand over",
+                   "worker MiB"])  # fmt: skip
+    of = {stage: run["records"] for run in runs for stage in run["stages"]}
+    for stage, found in largest(runs).items():
         parts = (found["read_cpu_seconds_a_shard"], found["write_cpu_seconds_a_shard"],
                  found["hand_over_seconds_a_shard"])  # fmt: skip
         size = found["bytes"] / found["rows"]
-        lines.append(_line([stage, str(found["shards"]), f"{found['rows']:,}",
+        lines.append(_line([stage, f"{of[stage]:,}", str(found["shards"]), f"{found['rows']:,}",
                             "" if stage == "train" else f"{size:,.0f}",
                             *(f"{each:.3f}" for each in parts),
                             f"{found['worker_mib']:.0f}"]))  # fmt: skip
