@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import print_figures
-from benchmarks.size.run import Place, run
+from benchmarks.size.run import Place, figures, run
 from mbpo_core.config import parse_override
 
 SIZES = (2500, 10_000, 40_000, 163_000)
@@ -29,6 +29,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="records")
     parser.add_argument("--distinct", type=int, default=DISTINCT, help="pictures")
     parser.add_argument("--set", action="append", default=[], help="setting of the recipe")
+    parser.add_argument("--so-far", action="store_true",
+                        help="run nothing: take the stages that a run has done")  # fmt: skip
     given = parser.parse_args(words)
     folder, extra = given.folder.resolve(), dict(map(parse_override, given.set))
     path = folder / RESULTS
@@ -36,7 +38,8 @@ def main(words: Sequence[str] | None = None) -> None:
     for records in given.sizes:
         if records in (each["records"] for each in results):
             continue
-        results.append(run(Place(folder, records, given.distinct), extra))
+        measure = figures if given.so_far else run
+        results.append(measure(Place(folder, records, given.distinct), extra))
         results.sort(key=lambda each: each["records"])
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for each in results:
@@ -45,8 +48,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def print_run(found: dict) -> None:
     """Print a line a stage, and one for the run."""
-    for stage, figures in found["stages"].items():
-        print_figures(f"{found['records']} {stage}", **figures)
+    for stage, each in found["stages"].items():
+        print_figures(f"{found['records']} {stage}", **each)
     print_figures(f"{found['records']} run", flow_seconds=found["flow_seconds"],
                   task_runs=found["task_runs"], prefect_mb=found["prefect_bytes"] / 1e6,
                   **{f"{role}_mib": mib for role, mib in found["peak_mib"].items()},

@@ -128,7 +128,7 @@ class Costs:
         """A stage without a model, as it was measured."""
         found = self._run[stage]
         cpu = found["work_cpu_seconds"] / found["rows"]
-        return Work(stage, found["rows"], 1, 0.0, cpu, self._text(stage))
+        return Work(stage, found["rows"], found["shards"], 0.0, cpu, self._text(stage))
 
     def _with_overhead(self, work: Work) -> Work:
         if work.ranks is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.cost_work import largest
@@ -10,6 +12,8 @@ from benchmarks.cost_work import largest
 Run = Mapping[str, Any]
 FLAT_FROM = 10_000
 """Memory is compared from this size on: below it, shards are not full."""
+WATCHED = ("ingest", "score", "mine", "respond", "pair", "train")
+"""Stages whose workers are watched for growth."""
 _ASKED = {
     "`plan`": "plan", "catalogue, made anew": "catalogue", "`select count(*)`": "sql_count",
     "reasons of the selection": "sql_reasons", "four tables joined, top 10": "sql_join",
@@ -41,8 +45,12 @@ def sizes(runs: Sequence[Run]) -> list[str]:
 
     add("task runs", [str(run["task_runs"]) for run in runs])
     add("Prefect's database, MB", [f"{run['prefect_bytes'] / 1e6:.1f}" for run in runs])
-    for role in ("worker", "flow", "server"):
-        add(f"peak MiB, {role}", [f"{run['peak_mib'][role]:.0f}" for run in runs])
+    for stage in WATCHED:
+        found = [run["stages"].get(stage, {}).get("worker_mib") for run in runs]
+        add(f"MiB, worker in `{stage}`", ["not run" if mib is None else f"{mib:.0f}"
+                                          for mib in found])  # fmt: skip
+    for role in ("flow", "server"):
+        add(f"MiB, {role}", [f"{run['peak_mib'][role]:.0f}" for run in runs])
     for role in ("worker", "flow", "server"):
         add(f"CPU s, {role}", [f"{run['cpu_seconds'][role]:.0f}" for run in runs])
     for name, key in _ASKED.items():
@@ -50,12 +58,15 @@ def sizes(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def slope(runs: Sequence[Run], role: str) -> float:
-    """Return MiB that a role's peak grows by for every 100,000 records."""
-    few = next(run for run in runs if run["records"] >= FLAT_FROM)
-    many = runs[-1]
-    grown = many["peak_mib"][role] - few["peak_mib"][role]
-    return grown / (many["records"] - few["records"]) * 100_000
+def slope(runs: Sequence[Run], stage: str | None = None) -> float:
+    """Return MiB that a stage's worker (None: the flow) grows by for every 100,000 records."""
+    found = [
+        (run["records"], run["stages"][stage]["worker_mib"] if stage else run["peak_mib"]["flow"])
+        for run in runs
+        if run["records"] >= FLAT_FROM and (stage is None or stage in run["stages"])
+    ]
+    (few, less), *_, (many, more) = found
+    return (more - less) / (many - few) * 100_000
 
 
 def _head(names: Sequence[str]) -> list[str]:
@@ -64,3 +75,14 @@ def _head(names: Sequence[str]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Print the tables of the committed figures."""
+    runs = json.loads((Path(__file__).parent / "results.json").read_text(encoding="utf-8"))["runs"]
+    print("\n".join([*stages(runs), "", *sizes(runs), ""]))
+    print({each or "flow": round(slope(runs, each)) for each in (*WATCHED, None)})
+
+
+if __name__ == "__main__":
+    main()

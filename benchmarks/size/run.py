@@ -68,9 +68,17 @@ def run(place: Place, extra: dict[str, Any]) -> dict[str, Any]:
     before = _database_bytes(place.home)
     with watched(place.home, place.root):
         _launch(place, settings(place, extra))
+    return figures(place, extra, before)
+
+
+def figures(place: Place, extra: dict[str, Any], before: int = 0) -> dict[str, Any]:
+    """Return the figures of a run, or of the stages that it has done so far.
+
+    `before` is the size of Prefect's database when it began.
+    """
     store, seen = ArtifactStore(place.root), Seen(place.root)
     refs = read_runs(place.root)[-1].stages
-    manifests = {stage: store.manifest(refs[stage]) for stage in ORDER}
+    manifests = {stage: store.manifest(refs[stage]) for stage in ORDER if stage in refs}
     return {
         "records": place.records,
         "flow_seconds": _flow_seconds(place.home),
@@ -183,6 +191,6 @@ def _task_runs(home: Home) -> int:
 
 
 def _flow_seconds(home: Home) -> float:
-    query = f"""select (julianday(end_time) - julianday(start_time)) * 86400
-                from flow_run where id = {_LAST}"""
+    now = "julianday(coalesce(end_time, 'now'))"
+    query = f"select ({now} - julianday(start_time)) * 86400 from flow_run where id = {_LAST}"
     return round(_ask_database(home, query), 1)
