@@ -7,6 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from mbpo_core.config import Benchmark as BenchmarkConfig
 from mbpo_core.config import (
     EmbeddedBenchmark,
@@ -24,7 +27,7 @@ from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
 from tasks.benchmark_files import answer_records, fingerprint_files, read_files
 from tasks.clock import around_the_model
-from tasks.rows import fetch, read
+from tasks.rows import fetch, read, read_where
 
 
 def blocks_of(name: str) -> Blocks:
@@ -123,13 +126,18 @@ def _unused(
     used = {
         row["sample_id"] for row in groups if row["reason"] is None and row["stream"] in trained
     }
-    samples = read(store, inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"])
-    free = [s for s in samples if s["reason"] is None and s["sample_id"] not in used]
-    free.sort(key=lambda row: row["sample_id"])
-    chosen = [s for s in free if s["closed_kind"]][: config.closed]
-    chosen += [s for s in free if not s["closed_kind"]][: config.open]
+    taken = pa.array(sorted(used), pa.string())
+    free = read_where(
+        store, inputs["ingest"], "samples", ["sample_id", "closed_kind", "reason"],
+        lambda rows: pc.and_(pc.is_null(rows["reason"]),
+                             pc.invert(pc.is_in(rows["sample_id"], value_set=taken))),
+    ).sort_by("sample_id")  # fmt: skip
+    closed = pc.is_valid(free["closed_kind"])
+    ids = [
+        *free.filter(closed)["sample_id"][: config.closed].to_pylist(),
+        *free.filter(pc.invert(closed))["sample_id"][: config.open].to_pylist(),
+    ]
     columns = ["sample_id", "image_id", "question", "response", "closed_kind", "closed_answer",
                "options", *(["image"] if images else [])]  # fmt: skip
-    ids = [s["sample_id"] for s in chosen]
     found = fetch(store, inputs["ingest"], "samples", ids, columns)
     return [found[i] for i in ids]

@@ -77,16 +77,22 @@ def _scaled(manifest: Manifest, share: float) -> Estimate:
 
 def _flops(stage: str, recipe: Recipe) -> float | None:
     """Return the operations of one row, None for a stage without a model or of unknown size."""
-    passes, model = _forwards(stage, recipe)
-    if model is None or model.parameters is None or model.vision_parameters is None:
+    passes, model = forwards(stage, recipe)
+    one = None if model is None else forward_flops(model, _pixels(recipe))
+    return None if one is None else passes * one
+
+
+def forward_flops(model: PretrainedModel, pixels: int) -> float | None:
+    """Return the operations of one forward of one row; None for a model of unknown size."""
+    if model.parameters is None or model.vision_parameters is None:
         return None
-    image = _pixels(recipe) / PIXELS_PER_TOKEN
+    image = pixels / PIXELS_PER_TOKEN
     vision = 2e9 * model.vision_parameters * 4 * image
     language = 2e9 * (model.parameters - model.vision_parameters) * (image + TEXT_TOKENS)
-    return passes * (vision + language)
+    return vision + language
 
 
-def _forwards(stage: str, recipe: Recipe) -> tuple[float, PretrainedModel | None]:
+def forwards(stage: str, recipe: Recipe) -> tuple[float, PretrainedModel | None]:
     """Return how many forwards one row costs, and of which model."""
     policy = _pretrained(recipe.policy)
     if stage == "score":  # image and blank of the gain; prompt and answer of the entropy

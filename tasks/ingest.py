@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mbpo_core.config import EmbeddedSource, FileSource, IngestConfig, Recipe
@@ -20,7 +21,8 @@ from mbpo_core.testbed.world import POOL_KINDS, write_world
 from storage.store import Coverage
 from storage.tables import IMAGE, TableSpec
 from tasks.runtime import Runtime
-from tasks.sources import Record, fingerprint, load_records
+from tasks.source_facts import count_records, fingerprint
+from tasks.sources import Record, load_records
 from tasks.stage import Job, ShardRows, Stage, slices
 
 SAMPLES = TableSpec(
@@ -64,11 +66,12 @@ class Ingest(Stage):
         source = recipe.ingest.source
         if isinstance(source, EmbeddedSource):
             return {}
-        return {"source": fingerprint(Path(source.path), _image_root(source))}
+        path = Path(source.path)
+        return {"source": fingerprint(path, _image_root(source), runtime.root)}
 
     def shards(self, job: Job) -> int:
         """Return one shard for every `shard_rows` records."""
-        return len(slices(record_count(job.recipe), job.recipe.ingest.shard_rows))
+        return len(slices(record_count(job.recipe, job.store.root), job.recipe.ingest.shard_rows))
 
     def run(self, job: Job, shard: int) -> ShardRows:
         """Read one run of records."""
@@ -93,20 +96,20 @@ class Ingest(Stage):
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every record has at least one row, and no id stands twice."""
-        indices = list(range(record_count(job.recipe)))
+        indices = pa.array(np.arange(record_count(job.recipe, job.store.root)))
         return [
             Coverage("samples", "source_index", indices),
             Coverage("samples", "sample_id", [], unique=True),
         ]
 
 
-def record_count(recipe: Recipe) -> int:
-    """Return how many records will be read."""
+def record_count(recipe: Recipe, root: Path) -> int:
+    """Return how many records will be read; what was counted is remembered below `root`."""
     config = recipe.ingest
     if isinstance(config.source, EmbeddedSource):
         count = config.source.scenes * len(POOL_KINDS)
     else:
-        count = len(load_records(Path(config.source.path)))
+        count = count_records(Path(config.source.path), root)
     return count if config.limit is None else min(count, config.limit)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +13,10 @@ from mbpo_core.config import Model, Recipe
 from mbpo_core.mining.png import encode_png
 from mbpo_core.mining.protocol import OK, MinedImage, MineItem, Tried
 from mbpo_core.models.protocol import PromptedResponse
-from storage.store import Coverage
+from storage.refs import ArtifactRef
+from storage.store import ArtifactStore, Coverage
 from storage.tables import IMAGE, TableSpec
+from tasks.clock import around_the_model
 from tasks.miners import checkpoints, make_miner
 from tasks.models import open_policy
 from tasks.queries import COLUMNS, prompted_all, run_rows
@@ -108,7 +112,7 @@ class Mine(Stage):
     def run(self, job: Job, shard: int) -> ShardRows:
         """Mine one run of samples."""
         config = job.recipe.mine
-        ids = chunk(chosen_ids(job), config.shard_rows, shard)
+        ids = chunk(chosen_ids(job), config.shard_rows, shard).to_pylist()
         if not config.makes_images:
             rows = [{"sample_id": name, "reason": NO_MINER} for name in ids]
             return ShardRows({"negatives": rows, "regions": []})
@@ -133,10 +137,16 @@ class Mine(Stage):
         return [Coverage("negatives", "sample_id", chosen_ids(job), unique=True)]
 
 
-def chosen_ids(job: Job) -> list[str]:
+def chosen_ids(job: Job) -> pa.ChunkedArray:
     """Return the selected samples, in the order of the samples."""
-    rows = job.store.table(job.inputs["select"], "selection", ["sample_id", "chosen"])
-    return rows.filter(rows["chosen"])["sample_id"].to_pylist()
+    return _chosen_ids(job.store.root, job.inputs["select"])
+
+
+@lru_cache(maxsize=1)
+@around_the_model()
+def _chosen_ids(root: Path, selection: ArtifactRef) -> pa.ChunkedArray:
+    rows = ArtifactStore(root).table(selection, "selection", ["sample_id", "chosen"])
+    return rows.filter(rows["chosen"])["sample_id"]
 
 
 def _item(row: PromptedResponse, sample: dict[str, Any]) -> MineItem:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mbpo_core.selection import sample_order
 from storage.store import Coverage
 from storage.tables import TableSpec
-from tasks.rows import read
+from tasks.rows import read, read_where
 from tasks.stage import Job, ShardRows, Stage
 
 CANDIDATE = pa.struct(
@@ -63,9 +65,9 @@ class Pair(Stage):
 
     def run(self, job: Job, shard: int) -> ShardRows:
         """Join responses and negatives with their samples."""
-        samples = {row["sample_id"]: row for row in _samples(job)}
         columns = ["sample_id", "negative_id", "reason"]
         negatives = read(job.store, job.inputs["mine"], "negatives", columns)
+        samples = {row["sample_id"]: row for row in _samples(job).to_pylist()}
         responses = _responses(job, negatives)
         _hold_out(job, responses)
         if job.recipe.pair.rejected == "shuffled":
@@ -88,20 +90,30 @@ class Pair(Stage):
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every mined and every closed-ended sample has a row."""
-        mined = read(job.store, job.inputs["mine"], "negatives", ["sample_id"])
-        closed = [row["sample_id"] for row in _samples(job) if row["closed_kind"] is not None]
-        ids = {row["sample_id"] for row in mined} | set(closed)
+        ids = _samples(job, ["sample_id"])["sample_id"]
         return [
-            Coverage("groups", "sample_id", sorted(ids)),
+            Coverage("groups", "sample_id", ids),
             Coverage("groups", "group_id", [], unique=True),
         ]
 
 
-def _samples(job: Job) -> list[Row]:
-    columns = ["sample_id", "image_id", "question", "response", "closed_kind", "closed_answer",
-               "options", "reason"]  # fmt: skip
-    rows = read(job.store, job.inputs["ingest"], "samples", columns)
-    return [row for row in rows if row["reason"] is None]
+_SAMPLE = ("sample_id", "image_id", "question", "response", "closed_kind", "closed_answer",
+           "options")  # fmt: skip
+
+
+def _samples(job: Job, columns: Sequence[str] = _SAMPLE) -> pa.Table:
+    """Return the samples that make groups: those that were mined, and closed-ended ones."""
+    mined = job.store.table(job.inputs["mine"], "negatives", ["sample_id"])["sample_id"]
+
+    def keep(rows: pa.Table) -> pa.ChunkedArray:
+        wanted = pc.or_(
+            pc.is_in(rows["sample_id"], value_set=mined), pc.is_valid(rows["closed_kind"])
+        )
+        return pc.and_(pc.is_null(rows["reason"]), wanted)
+
+    needed = sorted({*columns, "closed_kind", "reason"})
+    found = read_where(job.store, job.inputs["ingest"], "samples", needed, keep)
+    return found.select(list(columns))
 
 
 def _responses(job: Job, negatives: list[Row]) -> list[Row]:

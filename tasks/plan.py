@@ -59,7 +59,7 @@ def _rows(name: str, recipe: Recipe, runtime: Runtime, rows: dict[str, int | Non
     if name != "ingest":
         return expected_rows(name, recipe, rows)
     try:
-        return record_count(recipe)
+        return record_count(recipe, runtime.root)
     except SourceError:
         return None  # `why` says so
 

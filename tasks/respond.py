@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,13 +21,15 @@ from mbpo_core.responses import (
     sample_rejected,
 )
 from mbpo_core.seeds import seed_for
-from storage.store import Coverage
+from storage.refs import ArtifactRef
+from storage.store import ArtifactStore, Coverage
 from storage.tables import TableSpec
+from tasks.clock import around_the_model
 from tasks.injectors import make_injector
 from tasks.models import open_policy
 from tasks.packs import run_packs
 from tasks.queries import COLUMNS, prompted
-from tasks.rows import chunk, fetch, pixels, read
+from tasks.rows import chunk, fetch, pixels
 from tasks.samplers import drawn_ahead, open_sampler
 from tasks.stage import Job, ShardRows, Stage, slices
 
@@ -74,12 +77,12 @@ class Respond(Stage):
 
     def shards(self, job: Job) -> int:
         """Return one shard for every `shard_rows` selected samples."""
-        return len(slices(len(_negatives(job)), job.recipe.respond.shard_rows))
+        return len(slices(_negatives(job).num_rows, job.recipe.respond.shard_rows))
 
     def run(self, job: Job, shard: int) -> ShardRows:
         """Answer for one run of selected samples, source after source."""
         config = job.recipe.respond
-        negatives = chunk(_negatives(job), config.shard_rows, shard)
+        negatives = chunk(_negatives(job), config.shard_rows, shard).to_pylist()
         if not config.sources:
             return ShardRows({"responses": []})
         names = [row["sample_id"] for row in negatives]
@@ -99,12 +102,18 @@ class Respond(Stage):
         """Every selected sample has a row of each source, refused ones too."""
         if not job.recipe.respond.sources:
             return []
-        return [Coverage("responses", "sample_id", [r["sample_id"] for r in _negatives(job)])]
+        return [Coverage("responses", "sample_id", _negatives(job)["sample_id"])]
 
 
-def _negatives(job: Job) -> list[Row]:
+def _negatives(job: Job) -> pa.Table:
+    return _listed(job.store.root, job.inputs["mine"])
+
+
+@lru_cache(maxsize=1)
+@around_the_model()
+def _listed(root: Path, negatives: ArtifactRef) -> pa.Table:
     columns = ["sample_id", "negative_id", "reason"]
-    return read(job.store, job.inputs["mine"], "negatives", columns)
+    return ArtifactStore(root).table(negatives, "negatives", columns)
 
 
 def _from(

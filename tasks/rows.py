@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
 from mbpo_core.mining.png import decode_png
 from storage.reading import Part
@@ -26,6 +30,37 @@ def read(
 
 
 @around_the_model()
+def read_where(
+    store: ArtifactStore,
+    ref: ArtifactRef,
+    table: str,
+    columns: Sequence[str],
+    keep: Callable[[pa.Table], pa.ChunkedArray | pa.Array],
+) -> pa.Table:
+    """Return some columns of the rows that `keep` says true of, seen a part at a time."""
+    found = []
+    for part in store.parts(ref, table):
+        rows = part.read(columns)
+        found.append(rows.filter(keep(rows)))
+    return pa.concat_tables(found)
+
+
+@around_the_model()
+def kept_ids(store: ArtifactStore, ref: ArtifactRef, table: str) -> pa.ChunkedArray:
+    """Return `sample_id` of the rows without a reason, in order; read once a process."""
+    return _kept_ids(tuple(store.parts(ref, table)))
+
+
+@lru_cache(maxsize=2)
+def _kept_ids(parts: tuple[Part, ...]) -> pa.ChunkedArray:
+    chunks = []
+    for part in parts:
+        rows = part.read(["sample_id", "reason"])
+        chunks += rows.filter(pc.is_null(rows["reason"]))["sample_id"].chunks
+    return pa.chunked_array(chunks, pa.string())
+
+
+@around_the_model()
 def fetch(
     store: ArtifactStore,
     ref: ArtifactRef,
@@ -35,10 +70,10 @@ def fetch(
     id_column: str = "sample_id",
 ) -> dict[str, dict[str, Any]]:
     """Return rows by id, with wide columns (images). Raises KeyError for an unknown id."""
-    places = _places(tuple(store.parts(ref, table)), id_column)
+    index = _index(tuple(store.parts(ref, table)), id_column)
     groups: dict[tuple[Part, int], list[tuple[str, int]]] = defaultdict(list)
     for row_id in ids:
-        part, group, offset = places[row_id]
+        part, group, offset = index.place(row_id)
         groups[part, group].append((row_id, offset))
     found: dict[str, dict[str, Any]] = {}
     for (part, group), wanted in groups.items():
@@ -49,15 +84,44 @@ def fetch(
     return found
 
 
-@lru_cache(maxsize=8)
-def _places(parts: tuple[Part, ...], id_column: str) -> dict[str, tuple[Part, int, int]]:
-    places = {}
+@dataclass(frozen=True)
+class _Index:
+    """Where each id stands: arrays, since a dict of a hundred thousand ids is forty megabytes."""
+
+    ids: NDArray[np.bytes_]
+    """In order of their bytes."""
+    rows: NDArray[np.int32]
+    """Row of each id, counted over all parts."""
+    starts: NDArray[np.int64]
+    """First row of each row group."""
+    groups: list[tuple[Part, int]]
+    """Part and number of each row group."""
+
+    def place(self, row_id: str) -> tuple[Part, int, int]:
+        """Return part, row group and row in it."""
+        wanted = row_id.encode()
+        at = int(np.searchsorted(self.ids, wanted))
+        if at == len(self.ids) or self.ids[at] != wanted:
+            raise KeyError(row_id)
+        row = self.rows[at]
+        group = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return *self.groups[group], int(row - self.starts[group])
+
+
+@lru_cache(maxsize=4)
+def _index(parts: tuple[Part, ...], id_column: str) -> _Index:
+    ids: list[NDArray[np.bytes_]] = []
+    sizes, groups = [], []
     for part in parts:
         with part.open() as file:
+            named = file.read([id_column]).column(0).cast(pa.binary())
+            ids.append(np.array(named.to_pylist(), np.bytes_))
             for group in range(file.num_row_groups):
-                ids = file.read_row_group(group, columns=[id_column]).column(0).to_pylist()
-                places.update({row_id: (part, group, n) for n, row_id in enumerate(ids)})
-    return places
+                groups.append((part, group))
+                sizes.append(file.metadata.row_group(group).num_rows)
+    whole = np.concatenate(ids)
+    order = np.argsort(whole, kind="stable").astype(np.int32)
+    return _Index(whole[order], order, np.cumsum([0, *sizes[:-1]]), groups)
 
 
 def pixels(image: dict[str, Any]) -> torch.Tensor:
@@ -65,6 +129,9 @@ def pixels(image: dict[str, Any]) -> torch.Tensor:
     return decode_png(image["bytes"])
 
 
-def chunk(rows: Sequence[Any], size: int, shard: int) -> Sequence[Any]:
+Rows = TypeVar("Rows", Sequence[Any], pa.ChunkedArray, pa.Table)
+
+
+def chunk(rows: Rows, size: int, shard: int) -> Rows:
     """Return the rows of one shard of `size` rows."""
     return rows[shard * size : (shard + 1) * size]

@@ -16,7 +16,7 @@ from storage.store import Coverage
 from storage.tables import TableSpec
 from tasks.models import open_policy
 from tasks.queries import COLUMNS, prompted_all, run_rows
-from tasks.rows import chunk, fetch, read
+from tasks.rows import chunk, fetch, kept_ids
 from tasks.stage import Job, ShardRows, Stage, slices
 
 SCORES = TableSpec(
@@ -77,7 +77,7 @@ class Score(Stage):
     def run(self, job: Job, shard: int) -> ShardRows:
         """Score one run of samples by one signal."""
         which, part = divmod(shard, _shards_per_signal(job))
-        ids = chunk(_ids(job), job.recipe.score.shard_rows, part)
+        ids = chunk(_ids(job), job.recipe.score.shard_rows, part).to_pylist()
         signals = job.recipe.score.signals
         signal = signals[which] if signals else None
         # The table `scores` has every sample, whether or not its gain was asked for.
@@ -103,9 +103,8 @@ class Score(Stage):
         return [Coverage(table, "sample_id", ids, unique=True) for table in tables]
 
 
-def _ids(job: Job) -> list[str]:
-    rows = read(job.store, job.inputs["ingest"], "samples", ["sample_id", "reason"])
-    return [row["sample_id"] for row in rows if row["reason"] is None]
+def _ids(job: Job) -> pa.ChunkedArray:
+    return kept_ids(job.store, job.inputs["ingest"], "samples")
 
 
 def _shards_per_signal(job: Job) -> int:

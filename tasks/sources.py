@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,11 +12,12 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from mbpo_core.data.sources import ImageRoot, image_path, iter_records, referenced_images
+from mbpo_core.data.json_records import open_records
+from mbpo_core.data.sources import ImageRoot, image_path
 from mbpo_core.records import Refusal
-from storage.files import sha256_file
 
 Record = dict[str, Any]
+States = tuple[tuple[str, int, int, int], ...]
 
 
 class SourceError(ValueError):
@@ -77,18 +77,32 @@ def _row_group(file: Path, group: int) -> pa.Table:
         return opened.read_row_group(group)
 
 
-@lru_cache(maxsize=2)
+def states(path: Path) -> States:
+    """Return name, inode, size and time of each file of a source: as long as they stay, so does it.
+
+    Raises SourceError if there is none.
+    """
+    stats = [(str(file.absolute()), file.stat()) for file in source_files(path)]
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
 def load_records(path: Path) -> Sequence[Record]:
     """Return all records of a source; a JSONL line that is no JSON is a record that says so.
 
-    Images inside of Parquet stay undecoded: `{bytes, path}`.
+    They are read when they are asked for, but those of Arrow files. Images inside of Parquet stay
+    undecoded: `{bytes, path}`.
     """
+    return _loaded(path, states(path))
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, state: States) -> Sequence[Record]:
     files = source_files(path)
     if files[0].suffix == ".parquet":
         return ParquetRecords(files)
     if files[0].suffix == ".arrow":
         return list(_arrow_rows(files))
-    return [record for _, record in iter_records(path)]
+    return open_records(path)
 
 
 def _arrow_rows(files: Sequence[Path]) -> Iterator[Record]:
@@ -107,18 +121,3 @@ def file_state(name: str, image_root: ImageRoot) -> str:
     except OSError:
         stat = None
     return "missing" if stat is None else f"{stat.st_size} {stat.st_mtime_ns}"
-
-
-def fingerprint(path: Path, image_root: ImageRoot) -> str:
-    """Return a hash of the source's bytes and of size and time of every image that it names.
-
-    Size and time stand for the bytes of images here: reading 163,000 pictures to find out that
-    nothing changed would cost more than it saves, and a new time with the same bytes only costs
-    the ingest again, nothing after it.
-    """
-    digest = hashlib.sha256()
-    for file in source_files(path):
-        digest.update(sha256_file(file).encode())
-    for name in sorted(set(referenced_images(load_records(path)))):
-        digest.update(f"{name} {file_state(name, image_root)}\n".encode())
-    return digest.hexdigest()

@@ -16,7 +16,6 @@ from storage.store import Coverage
 from tasks import train_process
 from tasks.launchers import command
 from tasks.requests import request_of
-from tasks.rows import read
 from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage
 from tasks.train_benchmarks import fingerprint_benchmarks
@@ -88,9 +87,7 @@ class Train(Stage):
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every group says how often it was used, or why not."""
-        ids = [
-            row["group_id"] for row in read(job.store, job.inputs["pair"], "groups", ["group_id"])
-        ]
+        ids = job.store.table(job.inputs["pair"], "groups", ["group_id"])["group_id"]
         return [Coverage("train_groups", "group_id", ids, unique=True)]
 
 

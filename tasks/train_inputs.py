@@ -6,11 +6,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from torch import Tensor
 
 from mbpo_core.grouping import Candidate, Group
 from mbpo_core.models.protocol import Policy
-from tasks.rows import fetch, pixels, read
+from tasks.rows import fetch, pixels, read, read_where
 from tasks.stage import Job
 
 CACHED_IMAGES = 256
@@ -28,12 +30,12 @@ def group_rows(job: Job) -> list[dict[str, Any]]:
 
     Those that cannot be trained on are among them.
     """
-    columns = ["sample_id", "height", "width"]
-    sizes = {
-        row.pop("sample_id"): row
-        for row in read(job.store, job.inputs["ingest"], "samples", columns)
-    }
     groups = read(job.store, job.inputs["pair"], "groups", COLUMNS)
+    named = pa.array(sorted({group["sample_id"] for group in groups}), pa.string())
+    columns = ["sample_id", "height", "width"]
+    found = read_where(job.store, job.inputs["ingest"], "samples", columns,
+                       lambda rows: pc.is_in(rows["sample_id"], value_set=named))  # fmt: skip
+    sizes = {row.pop("sample_id"): row for row in found.to_pylist()}
     return [group | sizes[group["sample_id"]] for group in groups]
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from mbpo_core.data.closed_ended import detect_closed_ended
 from mbpo_core.data.conversations import RawSample, RefusedTurn, read_turns
@@ -67,7 +70,7 @@ def read_samples(
         raise ValueError(f"expected a part of range({len(records)}), got {part}")
     turns = [(index, turn) for index in part for turn in read_turns(records[index])]
     load, prepare = _cached_readers(image_root, policy)
-    repeats = repeats or Repeats(records[: part.start], image_root)
+    repeats = repeats or Repeats(records, image_root)
     seen = _earlier_ids(repeats, part.start, turns, image_root, load)
     rows = []
     for index, turn in turns:
@@ -145,24 +148,21 @@ def _duplicate(sample: Sample) -> Sample:
 
 
 class Repeats:
-    """Where each text of a source stands, to find the records that a later one may repeat.
+    """Where the texts stand that a source has more than once, to find what a record repeats.
 
-    Memory: some hundred bytes a turn, and no image.
+    Memory: 32 bytes a turn while the source is read, then only what is repeated; no image.
     """
 
     def __init__(self, records: Sequence[Any], image_root: ImageRoot) -> None:
         """Read the texts of all records, once."""
         self._records = records
         self._root = image_root
-        self._places: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
+        self._places: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self._sizes: dict[tuple[int, int], int | None] = {}
-        for index, record in enumerate(records):
-            for turn in read_turns(record):
-                if isinstance(turn, RawSample):
-                    place = (index, turn.turn)
-                    self._places[_texts(turn)].append(place)
-                    if isinstance(turn.image, bytes):
-                        self._sizes[place] = len(turn.image)
+        for text, index, turn, size in _repeated(records):
+            self._places[text].append((index, turn))
+            if size >= 0:
+                self._sizes[index, turn] = size
 
     def before(self, start: int, turn: RawSample, size: int | None) -> Iterator[RawSample]:
         """Yield turns of records before `start` with these texts and an image of this size."""
@@ -172,7 +172,9 @@ class Repeats:
             if place not in self._sizes:
                 self._sizes[place] = image_size(self._turn(place).image, self._root)
             if self._sizes[place] == size:
-                yield self._turn(place)
+                earlier = self._turn(place)
+                if _same_texts(earlier, turn):  # equal short hashes are no proof
+                    yield earlier
 
     def _turn(self, place: tuple[int, int]) -> RawSample:
         index, number = place
@@ -180,8 +182,31 @@ class Repeats:
         return next(t for t in turns if isinstance(t, RawSample) and t.turn == number)
 
 
-def _texts(turn: RawSample) -> bytes:
-    return bytes.fromhex(_digest("texts", turn.question, turn.answer, *_present(turn.rejected)))
+def _repeated(records: Sequence[Any]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield text, record, turn and size of image (-1 = a file) where a text stands elsewhere too.
+
+    In the order of the records.
+    """
+    found = array("q")
+    for index, record in enumerate(records):
+        for turn in read_turns(record):
+            if isinstance(turn, RawSample):
+                size = len(turn.image) if isinstance(turn.image, bytes) else -1
+                found.extend((_texts(turn), index, turn.turn, size))
+    turns = np.frombuffer(found, np.int64).reshape(-1, 4)
+    _, which, counts = np.unique(turns[:, 0], return_inverse=True, return_counts=True)
+    yield from map(tuple, turns[counts[which] > 1].tolist())
+
+
+def _texts(turn: RawSample) -> int:
+    """Return a hash of 64 bits."""
+    texts = _digest("texts", turn.question, turn.answer, *_present(turn.rejected))
+    return int.from_bytes(bytes.fromhex(texts[:16]), signed=True)
+
+
+def _same_texts(one: RawSample, other: RawSample) -> bool:
+    return (one.question, one.answer, one.rejected) == (
+        other.question, other.answer, other.rejected)  # fmt: skip
 
 
 def _earlier_ids(

@@ -11,7 +11,7 @@ from typing import Any
 from mbpo_core.data.conversations import RawSample, read_turns
 from mbpo_core.records import Reason, Refusal
 
-_LINE_SUFFIXES = (".jsonl", ".ndjson")
+LINE_SUFFIXES = (".jsonl", ".ndjson")
 _MAX_BYTES = 1 << 30
 """No picture has a file of a gibibyte; reading one would take the memory of its neighbours."""
 
@@ -28,12 +28,12 @@ def iter_records(path: Path) -> Iterator[tuple[int, Any]]:
         OSError: the file cannot be read.
     """
     suffix = path.suffix.lower()
-    if suffix in _LINE_SUFFIXES:
+    if suffix in LINE_SUFFIXES:
         yield from _lines(path)
     elif suffix == ".json":
         yield from _whole(path)
     else:
-        raise ValueError(f"expected a .json or {' or '.join(_LINE_SUFFIXES)} file, got {path.name}")
+        raise ValueError(f"expected a .json or {' or '.join(LINE_SUFFIXES)} file, got {path.name}")
 
 
 def referenced_images(records: Iterable[Any]) -> Iterator[str]:
@@ -125,13 +125,17 @@ def _whole(path: Path) -> Iterator[tuple[int, Any]]:
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open("rb") as file:
         for index, line in enumerate(file):
-            if not line.strip():
-                continue
-            try:
-                yield index, _parse(line)
-            except (ValueError, RecursionError) as error:
-                detail = f"line {index + 1} is no JSON: {error}"[:200]
-                yield index, Refusal(Reason.MALFORMED_RECORD, detail)
+            if line.strip():
+                yield index, line_record(line, index)
+
+
+def line_record(line: bytes, index: int) -> Any:
+    """Return the record of a JSONL line, a `Refusal` where it is no JSON."""
+    try:
+        return _parse(line)
+    except (ValueError, RecursionError) as error:
+        detail = f"line {index + 1} is no JSON: {error}"[:200]
+        return Refusal(Reason.MALFORMED_RECORD, detail)
 
 
 def _parse(data: bytes) -> Any:

@@ -85,7 +85,6 @@ def texts(records):
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_every_layout_of_preference_data_is_read_from_every_format(layout, kind, tmp_path):
     path = write(layout.with_image("a.png"), tmp_path, kind)
-    load_records.cache_clear()
     assert texts(load_records(path)) == layout.turns
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mbpo_core.data import samples
 from mbpo_core.data.images import ImagePolicy, decode_png
 from mbpo_core.data.samples import Sample, read_samples, sample_id
 from mbpo_core.data.sources import iter_records
@@ -241,3 +242,11 @@ def test_the_page_lists_exactly_the_reasons_in_the_code():
     listed = {row[1].strip().strip("`"): row[2].strip() for row in rows}
     assert listed == {reason.value: text for reason, text in EXPLANATIONS.items()}
     assert set(EXPLANATIONS) == set(Reason)
+
+
+def test_equal_short_hashes_of_different_texts_are_no_repetition(root, monkeypatch):
+    expected = read(PAIRS, root)
+    monkeypatch.setattr(samples, "_texts", lambda turn: 7)
+    assert read(PAIRS, root) == expected
+    alone = [range(index, index + 1) for index in range(len(PAIRS))]
+    assert [one for part in alone for one in read(PAIRS, root, part)] == expected
