@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -16,6 +17,7 @@ from mbpo_core.records import Reason, Refusal, Sample
 
 __all__ = ["Repeats", "Sample", "read_samples", "sample_id"]
 
+logger = logging.getLogger(__name__)
 _CACHED_IMAGES = 64
 """Neighbouring records often share an image."""
 
@@ -104,6 +106,16 @@ def _sample(
 ) -> Sample:
     if isinstance(turn, RefusedTurn):
         return _refused(index, turn, turn.refusal)
+    try:
+        return _read_sample(index, turn, load, prepare, long_yes_no)
+    except Exception as error:  # a row that nobody foresaw stops no shard; its count may
+        logger.exception("record %d, turn %d", index, turn.turn)
+        return _refused(index, turn, Refusal(Reason.ERROR, f"{type(error).__name__}: {error}"[:200]))
+
+
+def _read_sample(
+    index: int, turn: RawSample, load: _Load, prepare: _Prepare, long_yes_no: bool
+) -> Sample:
     loaded = load(turn.image)
     if isinstance(loaded, Refusal):
         return _refused(index, turn, loaded)

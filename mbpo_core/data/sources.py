@@ -12,6 +12,7 @@ from mbpo_core.data.conversations import RawSample, read_turns
 from mbpo_core.records import Reason, Refusal
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
+_MAX_DIGITS = 4000
 _MAX_BYTES = 1 << 30
 """No picture has a file of a gibibyte; reading one would take the memory of its neighbours."""
 
@@ -135,4 +136,15 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _parse(data: bytes) -> Any:
-    return json.loads(data.decode("utf-8-sig"))
+    """Return the JSON value of a file or line.
+
+    A byte that is no UTF-8 becomes half of a surrogate pair: the record that holds it is refused,
+    and not the whole file.
+    """
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    """Return a number; Python reads no integers of more than 4300 digits."""
+    return int(digits) if len(digits) < _MAX_DIGITS else float(digits)
