@@ -17,6 +17,7 @@ EQUAL_TO_CHOSEN = "equal_to_chosen"
 DEGENERATE = "degenerate"
 IMPLAUSIBLE = "implausible"
 UNFINISHED = "unfinished"
+NONFINITE_LOGP = "nonfinite_logp"
 
 _NGRAM = 3
 
@@ -206,6 +207,8 @@ def _reasons(
         means = [values.double().mean().item() for values in scored]
     return [
         refuse(policy.decode(d.ids), row.chosen, rules, finished=d.finished, mean_logp=mean)
+        if d.finite
+        else NONFINITE_LOGP
         for row, d, mean in zip(rows, drawn, means, strict=True)
     ]
 

@@ -183,7 +183,9 @@ def frames() -> dict[str, PoisonImage]:
         "animated_webp": PoisonImage(saved(first, "WEBP", lossless=True, **more), picture(5)),
         "animated_png": PoisonImage(saved(first, "PNG", **more), picture(5)),
         "pages_tiff": PoisonImage(saved(first, "TIFF", **more), picture(5)),
-        "pages_jpeg": PoisonImage(saved(first, "MPO", quality=100, subsampling=0, **more), picture(5), off_by=6),
+        "pages_jpeg": PoisonImage(
+            saved(first, "MPO", quality=100, subsampling=0, **more), picture(5), off_by=6
+        ),
     }
 
 
@@ -210,7 +212,8 @@ def rotations() -> dict[str, PoisonImage]:
         for kind, options, off in (("JPEG", {"quality": 100, "subsampling": 0}, 6), ("PNG", {}, 0),
                                    ("WEBP", {"lossless": True}, 0), ("TIFF", {}, 0)):  # fmt: skip
             if kind != "TIFF" or value != 1:
-                data = saved(image, kind, exif=exif.tobytes() if kind != "TIFF" else exif, **options)
+                tags = exif if kind == "TIFF" else exif.tobytes()
+                data = saved(image, kind, exif=tags, **options)
                 found[f"turned_{value}_{kind.lower()}"] = PoisonImage(data, shown, off)
     return found
 
