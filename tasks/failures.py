@@ -91,8 +91,13 @@ def _reasons(path: Any, counted: Counted) -> list[dict[str, Any]]:
 
 
 def _told(
-    stage: str, counted: Counted, failed: list[dict[str, Any]], total: int, allowed: float, place: str
-) -> str:  # fmt: skip
+    stage: str,
+    counted: Counted,
+    failed: list[dict[str, Any]],
+    total: int,
+    allowed: float,
+    place: str,
+) -> str:
     share = len(failed) / total
     counts = Counter(row["reason"] for row in failed)
     by_reason = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

@@ -122,7 +122,7 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
             "groups_online": sum(g.stream == "online" for g in groups),
             "parameters": sum(p.numel() for p in policy.model.parameters()),
         },
-        "groups": _uses(rows, groups, reasons, config),
+        "groups": _uses(rows, groups, reasons, config, result.tables["skipped"]),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
         "model_seconds": round(seconds, 3),
     }
@@ -142,10 +142,17 @@ def _uses(
     groups: list[Group],
     reasons: dict[str, str | None],
     config: TrainingConfig,
+    skipped: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
+    """Return how often each group was trained on, and what is the matter with it if anything.
+
+    A step that skipped a group for a loss or gradient that was not finite is no use of it.
+    """
     plan = planned_steps(groups, config)
     levels = levels_of_groups(groups, config)
     uses = Counter(group_id for batch in plan for group_id in batch)
+    uses -= Counter(row["group_id"] for row in skipped)
+    reasons = reasons | {row["group_id"]: row["reason"] for row in skipped}
     return [
         {
             "group_id": row["group_id"],

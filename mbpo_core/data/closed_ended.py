@@ -103,7 +103,7 @@ def _lines(question: str) -> Iterator[tuple[str, str]]:
     for line in question.splitlines():
         match = _LINE.match(line)
         if match:
-            # Cut here: a pattern that leaves blanks out at the end reads runs of them over and over.
+            # Cut here: a pattern that ends before blanks reads a run of them over and over.
             yield match[1] or match[2], match[3].rstrip()
         elif line.strip():
             yield "", line.strip()

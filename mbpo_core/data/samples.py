@@ -110,7 +110,8 @@ def _sample(
         return _read_sample(index, turn, load, prepare, long_yes_no)
     except Exception as error:  # a row that nobody foresaw stops no shard; its count may
         logger.exception("record %d, turn %d", index, turn.turn)
-        return _refused(index, turn, Refusal(Reason.ERROR, f"{type(error).__name__}: {error}"[:200]))
+        said = f"{type(error).__name__}: {error}"[:200]
+        return _refused(index, turn, Refusal(Reason.ERROR, said))
 
 
 def _read_sample(
