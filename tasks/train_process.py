@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,12 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
         say(f"step {row['step']}{of}: loss {row['loss']:.4f}")
 
     started = time.monotonic()
-    result = train(
-        policy, groups, images, config, work / "run", verify,
-        objective=objective_of(recipe.train), resume=True, on_step=on_step,
-        measure=benchmark_measure(job, policy),
-    )  # fmt: skip
+    with _memory_said(config):
+        result = train(
+            policy, groups, images, config, work / "run", verify,
+            objective=objective_of(recipe.train), resume=True, on_step=on_step,
+            measure=benchmark_measure(job, policy),
+        )  # fmt: skip
     seconds = time.monotonic() - started
     return {
         "checkpoint": {
@@ -126,6 +128,24 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
         "model_seconds": round(seconds, 3),
     }
+
+
+@contextmanager
+def _memory_said(config: TrainingConfig) -> Iterator[None]:
+    """Say what can be done where a step does not fit into the device's memory.
+
+    Nothing is halved here: a backward pass that fails has summed up part of its gradient.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"training does not fit into memory with micro_batch_groups={config.micro_batch_groups}"
+            f" and gradient_checkpointing={config.gradient_checkpointing}. If another program held"
+            " the memory, run the same again: it goes on from the newest checkpoint. Else lower"
+            " train.micro_batch_groups or set train.gradient_checkpointing=true, which begins anew."
+            f"\n{error}"
+        ) from error
 
 
 def _not_trained(policy: QwenVL, row: dict[str, Any], config: TrainingConfig) -> str | None:

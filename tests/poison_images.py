@@ -92,7 +92,9 @@ def depths() -> dict[str, PoisonImage]:
     grey = _grey(_eight(ramp))
     bits = (_eight(ramp) > 127).astype(np.uint8)
     two, four = (ramp >> 14).astype(np.uint8), (ramp >> 12).astype(np.uint8)
-    packed_two = (two[:, 0::4] << 6 | two[:, 1::4] << 4 | two[:, 2::4] << 2 | two[:, 3::4]).tobytes()
+    packed_two = (
+        two[:, 0::4] << 6 | two[:, 1::4] << 4 | two[:, 2::4] << 2 | two[:, 3::4]
+    ).tobytes()
     packed_four = (four[:, 0::2] << 4 | four[:, 1::2]).tobytes()
     big, size = ramp.astype(">u2"), (WIDTH, HEIGHT)
     half = np.where(_alpha() == 0, 0, 65535).astype(np.uint16)

@@ -74,8 +74,11 @@ class Findings:
         about = {"executions": self.executions, "whole_inputs": self.whole, "inputs": guided}
         path = self.folder / f"{self.name}.json"
         path.write_text(json.dumps(about | {"failures": self.failures}, indent=1), encoding="utf-8")
-        print(f"{self.name}: {self.executions} executions ({guided}), {self.whole} of them on whole "
-              f"inputs, {len(self.failures)} failures", flush=True)  # fmt: skip
+        print(
+            f"{self.name}: {self.executions} executions ({guided}), {self.whole} of them on whole "
+            f"inputs, {len(self.failures)} failures",
+            flush=True,
+        )
 
 
 def load(name: str) -> Target:

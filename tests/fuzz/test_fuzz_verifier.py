@@ -1,5 +1,6 @@
 """The verifier answers whatever it is given, always the same, and soon."""
 
+import random
 import time
 
 import pytest
@@ -58,29 +59,40 @@ def test_fuzz_refusals(text, chosen):
     assert longest_run(text) >= 1
 
 
+KNOWN = [" ", "ﷺ", ",", "A, "]
+"""What once took time by the square of its length, or is near to it."""
 PIECES = [
-    "a", " ", "\n", "\t", ",", ".", ", ", ". ", "A", "A ", "A, ", "A. ", "(A) ", "(", ")", "'", "*",
-    "no ", "yes ", "not ", "n't ", "so ", "so, ", "is ", "answer ", "answer: ", "answer is ", "or ",
-    "or b ", "A or ", "<think>", "</think>", "<answer>", "</answer>", "\\boxed{", "\\text{", "{", "}",
-    "# ", "- ", "\u2026", "\ufdfa", "\u2a74", "é", "yes or no ", "A.\n", "(A) a\n", "A: b ", "<image>",
+    "a", "\n", "\t", ".", ", ", ". ", "A", "A ", "A. ", "(A) ", "(", ")", "'", "*", "no ", "yes ",
+    "not ", "n't ", "so ", "so, ", "is ", "answer ", "answer: ", "answer is ", "or ", "or b ",
+    "A or ", "<think>", "</think>", "<answer>", "</answer>", "\\boxed{", "\\text{", "{", "}", "# ",
+    "- ", "…", "⩴", "é", "yes or no ", "A.\n", "(A) a\n", "A: b ", "<image>",
 ]  # fmt: skip
+LONG = 100_000
+_letters = random.Random(0).choices("abcdefghijklmnop\u0301", k=LONG)
 
 
-@pytest.mark.parametrize("piece", PIECES, ids=ascii)
-@pytest.mark.parametrize("end", ["", "x"])
-def test_a_hundred_thousand_characters_take_no_time(piece, end):
+@pytest.mark.parametrize(
+    "piece", [*KNOWN, *(pytest.param(piece, marks=pytest.mark.slow) for piece in PIECES)], ids=ascii
+)
+def test_a_hundred_thousand_characters_take_no_time(piece):
+    check_time(piece * (LONG // len(piece)) + "x")
+
+
+def test_a_word_of_a_hundred_thousand_letters_takes_no_time():
+    check_time("".join(_letters))
+
+
+def check_time(text):
     """No pattern may look at a text again and again: length squared would be minutes."""
-    text = piece * (100_000 // len(piece)) + end
     short = text[:10_000]
     listed = (("A", "red"), ("B", text))
     for run in (
         lambda: verify(short, "yes_no", "yes"),
         lambda: verify(short, "multiple_choice", "A", listed),
-        lambda: verify(text, "multiple_choice", "A", listed),
         lambda: detect_closed_ended(text, "A"),
-        lambda: detect_closed_ended(f"A. x\nB. {text}", short),
-        lambda: detect_closed_ended("Is it?", short),
+        lambda: detect_closed_ended(f"A. x\nB. y{text}", short),
         lambda: refuse(text, "no", RefusalRules(max_repetition=1.0, max_run=2**31)),
+        lambda: longest_run(short[:4000]),
     ):
         started = time.process_time()
         run()
