@@ -33,8 +33,10 @@ def controls(genuine_tokenizer):
 _pieces = st.one_of(
     st.sampled_from(SPECIALS),
     st.sampled_from(LOOKALIKES),
-    st.sampled_from(["<", "|", ">", "<|", "|>", "im_end", "im_", "end|>", "<image>", "\n", " ",
-                     "＜", "｜", "＞", "\u0338", "\u200b", "\ufeff", "\u212a", "A. ", "B. ", "yes"]),
+    st.sampled_from(
+        ["<", "|", ">", "<|", "|>", "im_end", "im_", "end|>", "<image>", "\n", " ", "＜", "｜", "＞",
+         "\u0338", "\u200b", "\ufeff", "\u212a", "A. ", "B. ", "yes"]
+    ),
     st.text(max_size=5),
 )  # fmt: skip
 texts = st.lists(_pieces, max_size=8).map("".join)
