@@ -51,7 +51,7 @@ def test_rows_agree_and_what_did_not_fit_is_tried_once(scored):
         assert row["reason"] is None
         assert row["token_logps"] == pytest.approx(other["token_logps"], abs=2e-5)
         assert row["iig_mean"] == pytest.approx(other["iig_mean"], abs=2e-5)
-    assert len(manifest.shards) > 1 and all(s["packs_split"] for s in manifest.shards)
+    assert sum(shard["packs_split"] > 0 for shard in manifest.shards) > 1
     ceilings = [shard["memory_ceiling"] for shard in manifest.shards]
     assert ceilings == sorted(ceilings, reverse=True) and ceilings[-1] > FITS
     failed = [size for size in tried if size > FITS]
