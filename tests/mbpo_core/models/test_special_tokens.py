@@ -34,8 +34,8 @@ _pieces = st.one_of(
     st.sampled_from(SPECIALS),
     st.sampled_from(LOOKALIKES),
     st.sampled_from(
-        ["<", "|", ">", "<|", "|>", "im_end", "im_", "end|>", "<image>", "\n", " ", "＜", "｜", "＞",
-         "\u0338", "\u200b", "\ufeff", "\u212a", "A. ", "B. ", "yes"]
+        ["<", "|", ">", "<|", "|>", "im_end", "im_", "end|>", "<image>", "\n", " ",
+         "＜", "｜", "＞", "\u0338", "\u200b", "\ufeff", "\u212a", "A. ", "B. ", "yes"]
     ),
     st.text(max_size=5),
 )  # fmt: skip
