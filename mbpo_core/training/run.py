@@ -91,8 +91,7 @@ def train(
         FileExistsError: where `output_dir` holds a run and `resume` is false.
         ValueError: where it holds *another* run, a row is over the length limit, or a group (it is
             named) is not one that the objective and the curriculum can read.
-        FloatingPointError: where every group is skipped, for a loss or gradient that is not
-            finite, in several steps in a row (`nonfinite.PATIENCE`).
+        FloatingPointError: nothing was finite in several steps in a row (`nonfinite.PATIENCE`).
 
     Differs from the paper: it states none of the optimiser's settings; see `TrainingConfig`.
     """
