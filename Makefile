@@ -34,7 +34,7 @@ status: $(INSTALLED)  ## say what stands
 	@$(BIN)/python -m deployments.launch status $(ARGS)
 
 ##@ Development
-.PHONY: test test-all mutants lint format testbed audit
+.PHONY: test test-all mutants fuzz lint format testbed audit
 test: lint | .prefect/tests  ## import contracts, ruff and all tests but the slow: make test [ARGS="tests/storage -x"]
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
@@ -43,6 +43,9 @@ test-all: lint | .prefect/tests  ## the slow tests too
 
 mutants: $(INSTALLED) | .prefect/tests  ## make plausible mistakes, one at a time: a test must notice each [ARGS=name]
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m tests.mutation.run $(ARGS)
+
+fuzz: $(INSTALLED)  ## fuzz ingest and verifier, all targets side by side: make fuzz [ARGS="--minutes 10 --target records"]
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m tests.fuzz.run $(ARGS)
 
 # Tests keep to themselves: nothing is asked of the network or of the user's own Prefect.
 TEST_ENVIRONMENT := PREFECT_HOME="$(CURDIR)/.prefect/tests" PREFECT_API_URL= HF_HUB_OFFLINE=1

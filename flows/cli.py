@@ -12,10 +12,12 @@ import typer
 from rich.table import Table
 
 from flows.console import (
+    MAX_FAILURES,
     ROOT,
     Devices,
     How,
     Limit,
+    MaxFailures,
     Refresh,
     Root,
     Workers,
@@ -80,13 +82,15 @@ def run(
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", how: How = None,
+    launcher: Launcher = "", how: How = None, max_failures: MaxFailures = MAX_FAILURES,
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
+        run_stages(
+            what, runtime_of(root, workers, devices, launcher, how, max_failures), choice
+        )
     print(results_table(root))
 
 
@@ -98,13 +102,15 @@ def stage(
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", how: How = None,
+    launcher: Launcher = "", how: How = None, max_failures: MaxFailures = MAX_FAILURES,
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
+        run_stages(
+            what, runtime_of(root, workers, devices, launcher, how, max_failures), choice
+        )
     print(results_table(root))
 
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mbpo_core.config import Recipe, parse_override
 from storage.errors import StoreError
 from tasks.chat import EndpointError
+from tasks.failures import TooManyFailuresError
 from tasks.inline import inline
 from tasks.materialise import Materialised
 from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
@@ -38,6 +39,10 @@ How = Annotated[
     list[str] | None,
     typer.Option("--runtime", help="KEY=VALUE of how to run, as runner=ray or sampler=vllm."),
 ]
+MaxFailures = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of a stage's rows that may fail.")
+]
+MAX_FAILURES: float = Runtime.model_fields["max_failures"].default
 Refresh = Annotated[
     list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
 ]
@@ -60,7 +65,7 @@ def errors_in_words() -> Iterator[None]:
         raise typer.Exit(2) from None
     except (
         StoreError, MissingUpstreamError, ShardFailedError, WorkerDiedError, EndpointError,
-        FileNotFoundError, RayMissingError,
+        TooManyFailuresError, FileNotFoundError, RayMissingError,
     ) as error:  # fmt: skip
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
@@ -68,7 +73,7 @@ def errors_in_words() -> Iterator[None]:
 
 def runtime_of(
     root: Path, workers: int | None = None, devices: str = "auto", launcher: str = "",
-    how: list[str] | None = None,
+    how: list[str] | None = None, max_failures: float = MAX_FAILURES,
 ) -> Runtime:  # fmt: skip
     """Return how to run, from the words of the command line; `how` are settings of `Runtime`."""
     named = {
@@ -76,6 +81,7 @@ def runtime_of(
         "workers": workers,
         "devices": tuple(devices.split(",")),
         "train_launcher": tuple(shlex.split(launcher)),
+        "max_failures": max_failures,
     }
     return Runtime.model_validate(named | dict(parse_override(setting) for setting in how or []))
 

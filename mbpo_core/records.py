@@ -32,6 +32,7 @@ class Reason(StrEnum):
     BAD_REJECTED = "bad_rejected"
     EQUAL_REJECTED = "equal_rejected"
     DUPLICATE = "duplicate"
+    ERROR = "error"
 
 
 EXPLANATIONS: Final[dict[Reason, str]] = {
@@ -54,6 +55,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.BAD_REJECTED: "the rejected text is missing or unusable, or answers something else",
     Reason.EQUAL_REJECTED: "the rejected text says the same as the chosen one",
     Reason.DUPLICATE: "image bytes and all texts equal those of an earlier sample",
+    Reason.ERROR: "reading it went wrong in a way that nobody foresaw; `detail` says how",
 }
 
 

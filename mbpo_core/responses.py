@@ -17,6 +17,7 @@ EQUAL_TO_CHOSEN = "equal_to_chosen"
 DEGENERATE = "degenerate"
 IMPLAUSIBLE = "implausible"
 UNFINISHED = "unfinished"
+NONFINITE_LOGP = "nonfinite_logp"
 
 _NGRAM = 3
 
@@ -86,12 +87,21 @@ def repetition_share(text: str) -> float:
 
 
 def longest_run(text: str) -> int:
-    """How often the most repeated word or string of up to ten characters stands in a row."""
+    """How often the most repeated word or string of up to ten characters stands in a row.
+
+    A word has at most 100 characters.
+    """
     folded = text.casefold()
     runs = [1]
-    for match in re.finditer(r"(\S{1,10}?|\S+\s+)\1+", folded + " "):
+    # Without a bound on the length of a word, one long word would be read from each of its letters.
+    for match in re.finditer(r"(\S{1,10}?|\S{1,100}\s+)\1+", folded + " "):
         runs.append(len(match.group(0)) // len(match.group(1)))
     return max(runs)
+
+
+def _has_run(text: str, allowed: int) -> bool:
+    """Whether a run is longer than allowed; a short text cannot hold one, so it is not searched."""
+    return len(text) > allowed and longest_run(text) > allowed
 
 
 def refuse(
@@ -114,7 +124,7 @@ def refuse(
         return EMPTY
     if normalised(text) == normalised(chosen):
         return EQUAL_TO_CHOSEN
-    if repetition_share(text) > rules.max_repetition or longest_run(text) > rules.max_run:
+    if repetition_share(text) > rules.max_repetition or _has_run(text, rules.max_run):
         return DEGENERATE
     if rules.refuse_unfinished and not finished:
         return UNFINISHED
@@ -197,6 +207,8 @@ def _reasons(
         means = [values.double().mean().item() for values in scored]
     return [
         refuse(policy.decode(d.ids), row.chosen, rules, finished=d.finished, mean_logp=mean)
+        if d.finite
+        else NONFINITE_LOGP
         for row, d, mean in zip(rows, drawn, means, strict=True)
     ]
 

@@ -13,13 +13,14 @@ from mbpo_core.information_gain import information_gain
 from mbpo_core.models.preprocessing import to_units
 from mbpo_core.models.protocol import PromptedResponse, Sampled, Sampler
 from mbpo_core.models.qwen_vl import QwenVL
+from mbpo_core.responses import NONFINITE_LOGP
 from storage.store import Coverage
 from storage.tables import TableSpec
 from tasks.benchmark_files import fingerprint_answers
 from tasks.clock import around_the_model
 from tasks.given_answers import given_answers
 from tasks.models import open_policy
-from tasks.packs import run_packs
+from tasks.packs import PackLog, run_packs
 from tasks.queries import prompted_all
 from tasks.rows import chunk, fetch, read
 from tasks.runtime import Runtime
@@ -105,11 +106,12 @@ class Answer(Stage):
             folder = job.store.files(job.inputs["train"]) / "model"
         policy = open_policy(job.recipe.policy, job.device, folder)
         sampler = open_sampler(job.recipe.policy, policy, job.runtime, job.device, folder)
-        found, splits = _answered(job, policy, sampler, questions)
+        log = PackLog(f"{self.name} {job.device}")
+        found = _answered(job, policy, sampler, questions, log)
         answers = [
             answer_row(name, question) | found[question["asked_id"]] for question in questions
         ]
-        return ShardRows({"answers": answers}, facts={"packs_split": splits})
+        return ShardRows({"answers": answers}, facts=log.facts())
 
     @around_the_model()
     def _known(self, job: Job, name: str, questions: Sequence[Row]) -> list[Row] | None:
@@ -168,9 +170,9 @@ def _shards_per_model(job: Job) -> int:
 
 
 def _answered(
-    job: Job, policy: QwenVL, sampler: Sampler, questions: list[Row]
-) -> tuple[dict[str, Row], int]:
-    """Return answer, gain or reason of each question, and how many packs were split."""
+    job: Job, policy: QwenVL, sampler: Sampler, questions: list[Row], log: PackLog
+) -> dict[str, Row]:
+    """Return answer, gain or reason of each question."""
     config = job.recipe.answer
     rows = {q["asked_id"]: {"reason": q["reason"]} for q in questions if q["reason"]}
     usable = [q for q in questions if not q["reason"]]
@@ -194,19 +196,17 @@ def _answered(
             by_limit[room].append(row)
     rows |= {row.sample_id: {"reason": "too_long"} for n, those in by_limit.items() if n < 1
              for row in those}  # fmt: skip
-    measured, split = {q["asked_id"] for q in usable if _measured(q)}, 0
+    measured = {q["asked_id"] for q in usable if _measured(q)}
     for limit, those in sorted(by_limit.items()):
         if limit >= 1:
-            made, splits = _run(policy, sampler, those, measured, limit, config.batch_tokens)
-            rows |= dict(made)
-            split += splits
-    return rows, split
+            rows |= dict(_run(policy, sampler, those, measured, limit, config.batch_tokens, log))
+    return rows
 
 
 def _run(
     policy: QwenVL, sampler: Sampler, rows: list[PromptedResponse], measured: set[str], limit: int,
-    budget: int,
-) -> tuple[list[tuple[str, Row]], int]:  # fmt: skip
+    budget: int, log: PackLog,
+) -> list[tuple[str, Row]]:  # fmt: skip
     """Answer rows of one length limit in packs."""
     numbers = {row.sample_id: number for number, row in enumerate(rows)}  # greedy: nothing is drawn
     settings = {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": limit}
@@ -225,7 +225,8 @@ def _run(
         [len(row.prompt) + limit for row in rows],
         budget,
         lambda pack: _answer(policy, pack, answers(pack), measured),
-        lambda row: (row.sample_id, {"reason": "out_of_memory"}),
+        lambda row, reason: (row.sample_id, {"reason": reason}),
+        log,
     )
 
 
@@ -247,7 +248,9 @@ def _answer(
                 "response": policy.decode(answer.ids),
                 "finished": answer.finished,
                 "iig_mean": gain_of[row.sample_id].iig_mean if row.sample_id in gain_of else None,
-            },
+            }
+            if answer.finite
+            else {"reason": NONFINITE_LOGP},
         )
         for row, answer in zip(pack, sampled, strict=True)
     ]

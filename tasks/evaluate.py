@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, cast
@@ -18,7 +19,14 @@ from mbpo_core.evaluation.embedded import Embedded
 from mbpo_core.evaluation.held_out import HeldOut
 from mbpo_core.evaluation.judge import unjudged
 from mbpo_core.evaluation.metrics import metrics
-from mbpo_core.evaluation.protocol import Answer, Benchmark, JudgedBenchmark, Question, Score
+from mbpo_core.evaluation.protocol import (
+    Answer,
+    Benchmark,
+    BenchmarkError,
+    JudgedBenchmark,
+    Question,
+    Score,
+)
 from storage.store import Coverage
 from storage.tables import TableSpec
 from tasks.ask import QUESTIONS, asked_id, question_of
@@ -29,6 +37,7 @@ from tasks.rows import chunk, read
 from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage, slices
 
+logger = logging.getLogger(__name__)
 METRICS = TableSpec(
     "metrics",
     pa.schema(
@@ -225,7 +234,13 @@ def _score(benchmark: Benchmark, question: Question, answer: Row, verdict: Verdi
         return Score(reason=answer["reason"])
     if verdict.reason is not None:
         return unjudged(verdict.reason)
-    return benchmark.score(question, answer["response"], verdict.review)
+    try:
+        return benchmark.score(question, answer["response"], verdict.review)
+    except BenchmarkError:  # the benchmark's own files: no answer's fault
+        raise
+    except Exception as error:  # whatever an answer may set off
+        logger.exception("answer of %s to %s", answer["model"], answer["asked_id"])
+        return Score(reason=f"error:{type(error).__name__}")
 
 
 def _row(question: Question, answer: Row, score: Score) -> Row:

@@ -15,6 +15,7 @@ from storage.identity import Identity
 from storage.refs import ArtifactRef
 from storage.runs import record_stage
 from storage.store import ArtifactStore
+from tasks.failures import check_failures
 from tasks.pool import PROJECT
 from tasks.requests import request_of
 from tasks.runtime import Runtime
@@ -56,7 +57,8 @@ def materialise(
     """Return the stage's artifact for these inputs, computing only what is missing.
 
     `refresh` computes all of it again. Raises the first failure of a shard after every other one
-    had its chance; finished shards stay, so that the next run goes on from there.
+    had its chance; finished shards stay, so that the next run goes on from there. Raises
+    TooManyFailuresError where too large a share of the rows failed; the shards stay then too.
     """
     store = ArtifactStore(runtime.root)
     started = time.monotonic()
@@ -111,6 +113,7 @@ def _compute(
 
 
 def _commit(stage: Stage, job: Job, identity: Identity, run_id: str, seconds: float) -> ArtifactRef:
+    check_failures(job.store, stage.name, job.key, job.runtime.max_failures)
     revision, dirty = code_revision()
     return job.store.commit(
         stage.name,

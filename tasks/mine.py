@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from mbpo_core.config import Model, Recipe
+from mbpo_core.mining.pgd import NONFINITE_LOGP
 from mbpo_core.mining.png import encode_png
 from mbpo_core.mining.protocol import OK, MinedImage, MineItem, Tried
 from mbpo_core.models.protocol import PromptedResponse
@@ -19,6 +21,7 @@ from storage.tables import IMAGE, TableSpec
 from tasks.clock import around_the_model
 from tasks.miners import checkpoints, make_miner
 from tasks.models import open_policy
+from tasks.packs import PackLog
 from tasks.queries import COLUMNS, prompted_all, run_rows
 from tasks.rows import chunk, fetch
 from tasks.runtime import Runtime
@@ -128,9 +131,10 @@ class Mine(Stage):
                 regions[row.sample_id] = _regions(image)
             return [_row(image) for image in mined]
 
-        rows, splits = run_rows(prompted_all(policy, ids, samples), config.batch_tokens, mine)
+        log = PackLog(f"{self.name} {job.device}")
+        rows = run_rows(prompted_all(policy, ids, samples), config.batch_tokens, mine, log)
         found = [region for name in ids for region in regions.get(name, ())]
-        return ShardRows({"negatives": rows, "regions": found}, facts={"packs_split": splits})
+        return ShardRows({"negatives": rows, "regions": found}, facts=log.facts())
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every selected sample has one row."""
@@ -157,7 +161,10 @@ def _row(mined: MinedImage) -> dict[str, Any]:
     row = {name: getattr(mined, name) for name in _FIGURES}
     row["logp_trace"] = list(mined.logp_trace)
     row["reason"] = None if mined.status == OK else mined.status
-    if mined.png is not None:
+    measured = (mined.logp_clean, mined.logp_reread, mined.logp_blank)
+    if mined.status == OK and not all(math.isfinite(value or 0.0) for value in measured):
+        row["reason"] = NONFINITE_LOGP
+    if mined.png is not None and row["reason"] is None:
         row["negative_id"], row["image"] = _image(mined.png)
     return row
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mbpo_core.models.protocol import Policy, PromptedResponse
-from tasks.packs import run_packs
+from tasks.packs import PackLog, run_packs
 from tasks.rows import pixels
 
 Row = dict[str, Any]
@@ -40,11 +40,12 @@ def run_rows(
     rows: Iterable[tuple[str, PromptedResponse | str]],
     budget: int,
     run: Callable[[list[PromptedResponse]], list[Row]],
+    log: PackLog,
     *,
     by_image: bool = False,
     extra: int = 0,
-) -> tuple[list[Row], int]:
-    """Run what can be run in packs; return one row an id, in order, and how many packs split.
+) -> list[Row]:
+    """Run what can be run in packs; return one row an id, in order.
 
     Rows that are a reason pass through as `{"sample_id": ..., "reason": ...}`. `by_image` puts rows
     of one image next to each other, and images of one size: what a prompt has in common is then
@@ -52,20 +53,20 @@ def run_rows(
     """
     listed = list(rows)
     ready = [row for _, row in listed if not isinstance(row, str)]
-    found, splits = run_packs(
+    found = run_packs(
         ready,
         [len(row.prompt) + len(row.response) + extra for row in ready],
         budget,
         run,
-        lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},
+        lambda row, reason: {"sample_id": row.sample_id, "reason": reason},
+        log,
         _by_image(ready) if by_image else None,
     )
     by_id = {row["sample_id"]: row for row in found}
-    refused = [
+    return [
         {"sample_id": name, "reason": row} if isinstance(row, str) else by_id[name]
         for name, row in listed
     ]
-    return refused, splits
 
 
 def prompted_all(

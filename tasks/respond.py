@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from mbpo_core.given_responses import given_rejected
 from mbpo_core.models.protocol import Sampler
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.responses import (
+    NONFINITE_LOGP,
     RefusalRules,
     RejectedResponse,
     RespondRow,
@@ -27,7 +29,7 @@ from storage.tables import TableSpec
 from tasks.clock import around_the_model
 from tasks.injectors import make_injector
 from tasks.models import open_policy
-from tasks.packs import run_packs
+from tasks.packs import PackLog, run_packs
 from tasks.queries import COLUMNS, prompted
 from tasks.rows import chunk, fetch, pixels
 from tasks.samplers import drawn_ahead, open_sampler
@@ -91,12 +93,13 @@ class Respond(Stage):
         mined = [row["sample_id"] for row in negatives if not row["reason"]]
         images = fetch(job.store, job.inputs["mine"], "negatives", mined, ["image"])
         policy = open_policy(job.recipe.policy, job.device)
-        responses, splits = [], 0
-        for source in config.sources:
-            found, split = _from(source, job, policy, negatives, samples, images)
-            responses += found
-            splits += split
-        return ShardRows({"responses": responses}, facts={"packs_split": splits})
+        log = PackLog(f"{self.name} {job.device}")
+        responses = [
+            row
+            for source in config.sources
+            for row in _from(source, job, policy, negatives, samples, images, log)
+        ]
+        return ShardRows({"responses": responses}, facts=log.facts())
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every selected sample has a row of each source, refused ones too."""
@@ -118,9 +121,9 @@ def _listed(root: Path, negatives: ArtifactRef) -> pa.Table:
 
 def _from(
     source: str, job: Job, policy: QwenVL, negatives: list[Row], samples: dict[str, Row],
-    images: dict[str, Row],
-) -> tuple[list[Row], int]:  # fmt: skip
-    """Return one row per sample, and how many packs had to be split."""
+    images: dict[str, Row], log: PackLog,
+) -> list[Row]:  # fmt: skip
+    """Return one row per sample."""
     ready: list[RespondRow] = []
     rows: dict[str, Row] = {}
     for negative in negatives:
@@ -132,19 +135,20 @@ def _from(
             ready.append(row)
     config = job.recipe.respond
     answer = _answers(source, job, policy, samples, ready)
-    made, splits = run_packs(
+    made = run_packs(
         ready,
         [len(row.prompt) + config.max_new_tokens for row in ready],
         config.batch_tokens,
         lambda pack: [_stored(row, source) for row in answer(pack)],
-        lambda row: {"sample_id": row.sample_id, "reason": "out_of_memory"},
+        lambda row, reason: {"sample_id": row.sample_id, "reason": reason},
+        log,
     )
     rows |= {row["sample_id"]: row for row in made}
     for negative in negatives:
         row = rows[negative["sample_id"]]
         row["source"] = source
         row["negative_id"] = negative["negative_id"] if source == "negative" else None
-    return [rows[negative["sample_id"]] for negative in negatives], splits
+    return [rows[negative["sample_id"]] for negative in negatives]
 
 
 def _row_of(
@@ -230,4 +234,7 @@ def _stored(response: RejectedResponse, source: str) -> Row:
         row["negative_token_logps"] = None
     clean, blank = response.clean_token_logps, response.blank_token_logps
     row["iig_mean"] = (sum(clean) - sum(blank)) / len(clean) if clean else None
+    measured = (*clean, *blank, *response.negative_token_logps)
+    if row["reason"] is None and not all(map(math.isfinite, measured)):
+        row["reason"] = NONFINITE_LOGP
     return row

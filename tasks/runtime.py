@@ -41,6 +41,8 @@ class Runtime(BaseModel):
     """New tries of a shard whose worker died or failed."""
     shard_timeout_seconds: float = Field(6 * 3600, gt=0)
     """A worker that is silent for longer is killed and its shard tried again."""
+    max_failures: float = Field(0.02, ge=0, le=1)
+    """Share of a stage's rows that may fail (see `tasks.failures`) before it is not committed."""
     train_launcher: tuple[str, ...] = ()
     """Words before `-m tasks.train_process`, as `("accelerate", "launch", "--config_file",
     "deployments/accelerate/ddp.yaml", "--num_processes", "8")`; see docs/training.md."""

@@ -15,6 +15,7 @@ from mbpo_core.models.protocol import PromptedResponse
 from storage.store import Coverage
 from storage.tables import TableSpec
 from tasks.models import open_policy
+from tasks.packs import PackLog
 from tasks.queries import COLUMNS, prompted_all, run_rows
 from tasks.rows import chunk, fetch, kept_ids
 from tasks.stage import Job, ShardRows, Stage, slices
@@ -85,14 +86,13 @@ class Score(Stage):
         if signal is None:
             return ShardRows({"scores": skipped})
         samples = fetch(job.store, job.inputs["ingest"], "samples", ids, COLUMNS)
+        log = PackLog(f"{self.name} {signal} {job.device}")
         if signal == "information_gain":
-            rows, splits = _gains(job, ids, samples)
-            return ShardRows({"scores": rows}, facts={"packs_split": splits})
-        rows, splits = _entropies(job, ids, samples)
-        tables = {"entropies": rows}
+            return ShardRows({"scores": _gains(job, ids, samples, log)}, facts=log.facts())
+        tables = {"entropies": _entropies(job, ids, samples, log)}
         if "information_gain" not in signals:
             tables["scores"] = skipped
-        return ShardRows(tables, facts={"packs_split": splits})
+        return ShardRows(tables, facts=log.facts())
 
     def coverage(self, job: Job) -> list[Coverage]:
         """Every readable sample has one row."""
@@ -111,18 +111,19 @@ def _shards_per_signal(job: Job) -> int:
     return len(slices(len(_ids(job)), job.recipe.score.shard_rows))
 
 
-def _gains(job: Job, ids: Sequence[str], samples: dict[str, Row]) -> tuple[list[Row], int]:
+def _gains(job: Job, ids: Sequence[str], samples: dict[str, Row], log: PackLog) -> list[Row]:
     config = job.recipe.score
     policy = open_policy(job.recipe.scorer, job.device)
     return run_rows(
         prompted_all(policy, ids, samples, config.max_length),
         config.batch_tokens,
         lambda pack: [_row(gain) for gain in information_gain(policy, pack)],
+        log,
         by_image=True,
     )
 
 
-def _entropies(job: Job, ids: Sequence[str], samples: dict[str, Row]) -> tuple[list[Row], int]:
+def _entropies(job: Job, ids: Sequence[str], samples: dict[str, Row], log: PackLog) -> list[Row]:
     config = job.recipe.score
     policy = open_policy(job.recipe.policy, job.device)
 
@@ -131,7 +132,7 @@ def _entropies(job: Job, ids: Sequence[str], samples: dict[str, Row]) -> tuple[l
         return [_entropy_row(row) for row in found]
 
     return run_rows(
-        prompted_all(policy, ids, samples, config.max_length), config.batch_tokens, run,
+        prompted_all(policy, ids, samples, config.max_length), config.batch_tokens, run, log,
         extra=config.answer_tokens,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 
 from mbpo_core.data.json_records import open_records
 from mbpo_core.data.sources import ImageRoot, image_path
-from mbpo_core.records import Refusal
+from mbpo_core.records import Reason, Refusal
 
-Record = dict[str, Any]
+Record = dict[str, Any] | Refusal
+"""A record, or why there is none in its place; `read_turns` takes both."""
 States = tuple[tuple[str, int, int, int], ...]
 
 
@@ -47,7 +49,8 @@ class ParquetRecords(Sequence[Record]):
         self._groups: list[tuple[Path, int]] = []
         self._starts = [0]
         for file in files:
-            metadata = pq.read_metadata(file)
+            with _said_clearly(file):
+                metadata = pq.read_metadata(file)
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, group))
                 self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
@@ -68,13 +71,31 @@ class ParquetRecords(Sequence[Record]):
         row = self._rows[index]
         group = bisect_right(self._starts, row) - 1
         table = _row_group(*self._groups[group])
-        return table.slice(row - self._starts[group], 1).to_pylist()[0]
+        return _record(table.slice(row - self._starts[group], 1))
 
 
 @lru_cache(maxsize=2)
 def _row_group(file: Path, group: int) -> pa.Table:
-    with pq.ParquetFile(file) as opened:
+    with _said_clearly(file), pq.ParquetFile(file) as opened:
         return opened.read_row_group(group)
+
+
+def _record(row: pa.Table | pa.RecordBatch) -> Record:
+    """Return the only row of a table; Parquet does not promise that its texts are UTF-8."""
+    try:
+        return row.to_pylist()[0]
+    except (ValueError, OverflowError) as error:  # text that is none, a date beyond year 9999
+        detail = f"{type(error).__name__}: {error}"[:200]
+        return Refusal(Reason.MALFORMED_RECORD, detail)
+
+
+@contextmanager
+def _said_clearly(file: Path) -> Iterator[None]:
+    """Turn what a damaged file makes its reader raise into a SourceError that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, OSError, RecursionError) as error:
+        raise SourceError(f"{file} cannot be read: {error}") from error
 
 
 def states(path: Path) -> States:
@@ -90,7 +111,8 @@ def load_records(path: Path) -> Sequence[Record]:
     """Return all records of a source; a JSONL line that is no JSON is a record that says so.
 
     They are read when they are asked for, but those of Arrow files. Images inside of Parquet stay
-    undecoded: `{bytes, path}`.
+    undecoded: `{bytes, path}`. Raises SourceError, which names the
+    file, where one is damaged as a whole.
     """
     return _loaded(path, states(path))
 
@@ -102,15 +124,21 @@ def _loaded(path: Path, state: States) -> Sequence[Record]:
         return ParquetRecords(files)
     if files[0].suffix == ".arrow":
         return list(_arrow_rows(files))
-    return open_records(path)
+    with _said_clearly(path):
+        return open_records(path)
 
 
 def _arrow_rows(files: Sequence[Path]) -> Iterator[Record]:
     """Read the files of `datasets.save_to_disk`, which are Arrow streams."""
     for file in files:
-        with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
+        with (
+            _said_clearly(file),
+            pyarrow.memory_map(str(file)) as source,
+            pyarrow.ipc.open_stream(source) as stream,
+        ):
             for batch in stream:
-                yield from batch.to_pylist()
+                batch.validate(full=True)  # else a damaged offset would read beyond its buffer
+                yield from (_record(batch.slice(n, 1)) for n in range(batch.num_rows))
 
 
 def file_state(name: str, image_root: ImageRoot) -> str:

@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,12 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
         say(f"step {row['step']}{of}: loss {row['loss']:.4f}")
 
     started = time.monotonic()
-    result = train(
-        policy, groups, images, config, work / "run", verify,
-        objective=objective_of(recipe.train), resume=True, on_step=on_step,
-        measure=benchmark_measure(job, policy),
-    )  # fmt: skip
+    with _memory_said(config):
+        result = train(
+            policy, groups, images, config, work / "run", verify,
+            objective=objective_of(recipe.train), resume=True, on_step=on_step,
+            measure=benchmark_measure(job, policy),
+        )  # fmt: skip
     seconds = time.monotonic() - started
     return {
         "checkpoint": {
@@ -123,10 +125,28 @@ def run(job: Job, device: str, work: Path, say: Callable[[str], None]) -> dict[s
             "groups_online": sum(g.stream == "online" for g in groups),
             "parameters": sum(p.numel() for p in policy.model.parameters()),
         },
-        "groups": _uses(rows, groups, reasons, config),
+        "groups": _uses(rows, groups, reasons, config, result.tables["skipped"]),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
         "model_seconds": round(seconds, 3),
     }
+
+
+@contextmanager
+def _memory_said(config: TrainingConfig) -> Iterator[None]:
+    """Say what can be done where a step does not fit into the device's memory.
+
+    Nothing is halved here: a backward pass that fails has summed up part of its gradient.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"training does not fit into memory with micro_batch_groups={config.micro_batch_groups}"
+            f" and gradient_checkpointing={config.gradient_checkpointing}. If another program held"
+            " the memory, run the same again: it goes on from the newest checkpoint. Else lower"
+            " train.micro_batch_groups or set train.gradient_checkpointing=true, which begins anew."
+            f"\n{error}"
+        ) from error
 
 
 def _not_trained(policy: QwenVL, row: dict[str, Any], config: TrainingConfig) -> str | None:
@@ -143,10 +163,17 @@ def _uses(
     groups: list[Group],
     reasons: dict[str, str | None],
     config: TrainingConfig,
+    skipped: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
+    """Return how often each group was trained on, and what is the matter with it if anything.
+
+    A step that skipped a group for a loss or gradient that was not finite is no use of it.
+    """
     plan = planned_steps(groups, config)
     levels = levels_of_groups(groups, config)
     uses = Counter(group_id for batch in plan for group_id in batch)
+    uses -= Counter(row["group_id"] for row in skipped)
+    reasons = reasons | {row["group_id"]: row["reason"] for row in skipped}
     return [
         {
             "group_id": row["group_id"],

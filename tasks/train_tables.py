@@ -35,7 +35,8 @@ TRAIN_STEPS = TableSpec(
                 "loss", "loss_offline", "loss_online", "learning_rate", "grad_norm",
                 "grad_norm_offline", "grad_norm_online",
             ),
-            *_columns(pa.int32(), "groups_offline", "groups_online", "sequences", "tokens"),
+            *_columns(pa.int32(), "groups_offline", "groups_online", "sequences", "tokens",
+                      "skipped"),
             *_columns(
                 pa.float64(),
                 "kl_offline", "kl_online", "clip_share_offline", "clip_share_online",

@@ -27,7 +27,10 @@ def readable(completion: str) -> tuple[str, Extraction]:
     """
     if len(completion) > MAX_CHARACTERS:
         return "", (None, "unparseable")
-    text = _THOUGHT.sub("", unicodedata.normalize("NFKC", completion))
+    whole = unicodedata.normalize("NFKC", completion)
+    if len(whole) > MAX_CHARACTERS:  # one character may stand for eighteen
+        return "", (None, "unparseable")
+    text = _THOUGHT.sub("", whole)
     marked = [inner for _, inner in _TAGGED.findall(text)] or _BOXED.findall(text)
     cleaned = (_clean(_unboxed(part)) for part in marked or [text])
     distinct = {plain(part): part for part in cleaned if plain(part)}

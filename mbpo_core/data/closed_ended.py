@@ -22,7 +22,7 @@ _GOLD_RULES: Final = (
 """Ways to name an option that a gold answer may use; a mere mention is no choice."""
 _SHORT_WORDS: Final = 3
 
-_LINE = re.compile(r"^\s*(?:[(\[]([A-Za-z])[)\]][.:]?|([A-Za-z])[.):、])\s*(\S.*?)\s*$")
+_LINE = re.compile(r"^\s*(?:[(\[]([A-Za-z])[)\]][.:]?|([A-Za-z])[.):、])\s*(\S.*)$")
 _IN_PARENTHESES = re.compile(r"(?<!\w)\(([A-Za-z])\)[.:]?\s*")
 _WITH_SIGN = re.compile(r"(?<![\w(])([A-Za-z])[.:)、]\s+")
 
@@ -103,7 +103,8 @@ def _lines(question: str) -> Iterator[tuple[str, str]]:
     for line in question.splitlines():
         match = _LINE.match(line)
         if match:
-            yield match[1] or match[2], match[3]
+            # Cut here: a pattern that ends before blanks reads a run of them over and over.
+            yield match[1] or match[2], match[3].rstrip()
         elif line.strip():
             yield "", line.strip()
 

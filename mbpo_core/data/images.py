@@ -196,11 +196,16 @@ def _decode(image: Image.Image) -> Image.Image | Refusal:
 
 
 def _from_sixteen_bit(image: Image.Image) -> Image.Image | Refusal:
-    """Scale 0..65535 to 0..255, rounded; Pillow's own conversion would clip at 255."""
+    """Scale 0..65535 to 0..255, rounded; Pillow's own conversion would clip at 255.
+
+    A grey value that a PNG calls transparent is white, as the ground under any transparency.
+    """
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > _MAX_16_BIT:
         return Refusal(Reason.UNSUPPORTED_MODE, f"values {values.min()}..{values.max()}")
     scaled = (values * 255 + _MAX_16_BIT // 2) // _MAX_16_BIT
+    if isinstance(transparent := image.info.get("transparency"), int):
+        scaled[values == transparent] = 255
     return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
 
 

@@ -10,7 +10,13 @@ from json.decoder import JSONDecodeError
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
-from mbpo_core.data.sources import LINE_SUFFIXES, iter_records, line_record
+from mbpo_core.data.sources import (
+    LINE_SUFFIXES,
+    integer,
+    iter_records,
+    line_record,
+    parse_json,
+)
 
 _BLOCK = 1 << 20
 _SPACE = " \t\n\r"
@@ -58,7 +64,7 @@ class JsonRecords(Sequence[Any]):
         at = 3 * range(len(self))[index]
         begin, size, line = self._spans[at : at + 3]
         data = os.pread(self._file, size, begin)
-        return line_record(data, line) if self._lines else json.loads(data)
+        return line_record(data, line) if self._lines else parse_json(data)
 
 
 class Part(Sequence[Any]):
@@ -136,8 +142,8 @@ class _Text:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._parse = json.JSONDecoder().raw_decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._parse = json.JSONDecoder(parse_int=integer).raw_decode
         self._text, self._begin, self._ended = "", 0, False
         self.at = 0
         if self.peek() == "\ufeff":
@@ -158,7 +164,7 @@ class _Text:
     def take(self, count: int) -> None:
         """Go on by so many characters, which were read."""
         taken = self._text[self._begin : self._begin + count]
-        self.at += len(taken) if taken.isascii() else len(taken.encode())
+        self.at += len(taken) if taken.isascii() else len(taken.encode("utf-8", "surrogateescape"))
         self._begin += count
 
     def value(self) -> None:
@@ -180,8 +186,5 @@ class _Text:
     def _more(self) -> None:
         block = self._file.read(max(_BLOCK, len(self._text) - self._begin))
         self._ended = not block
-        try:
-            read = self._decoder.decode(block, final=self._ended)
-        except UnicodeDecodeError as error:
-            raise NotAListError(str(error)) from error
+        read = self._decoder.decode(block, final=self._ended)
         self._text, self._begin = self._text[self._begin :] + read, 0

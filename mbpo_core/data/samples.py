@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from mbpo_core.records import Reason, Refusal, Sample
 
 __all__ = ["Repeats", "Sample", "read_samples", "sample_id"]
 
+logger = logging.getLogger(__name__)
 _CACHED_IMAGES = 64
 """Neighbouring records often share an image."""
 
@@ -107,6 +109,17 @@ def _sample(
 ) -> Sample:
     if isinstance(turn, RefusedTurn):
         return _refused(index, turn, turn.refusal)
+    try:
+        return _read_sample(index, turn, load, prepare, long_yes_no)
+    except Exception as error:  # a row that nobody foresaw stops no shard; its count may
+        logger.exception("record %d, turn %d", index, turn.turn)
+        said = f"{type(error).__name__}: {error}"[:200]
+        return _refused(index, turn, Refusal(Reason.ERROR, said))
+
+
+def _read_sample(
+    index: int, turn: RawSample, load: _Load, prepare: _Prepare, long_yes_no: bool
+) -> Sample:
     loaded = load(turn.image)
     if isinstance(loaded, Refusal):
         return _refused(index, turn, loaded)

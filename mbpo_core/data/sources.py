@@ -12,6 +12,7 @@ from mbpo_core.data.conversations import RawSample, read_turns
 from mbpo_core.records import Reason, Refusal
 
 LINE_SUFFIXES = (".jsonl", ".ndjson")
+_MAX_DIGITS = 4000
 _MAX_BYTES = 1 << 30
 """No picture has a file of a gibibyte; reading one would take the memory of its neighbours."""
 
@@ -113,7 +114,7 @@ def image_size(reference: str | bytes, root: ImageRoot) -> int | None:
 def _whole(path: Path) -> Iterator[tuple[int, Any]]:
     data = path.read_bytes()
     try:
-        records = _parse(data)
+        records = parse_json(data)
     except (ValueError, RecursionError) as error:
         if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and b"\n" in data.strip():
             yield from _lines(path)
@@ -132,11 +133,22 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 def line_record(line: bytes, index: int) -> Any:
     """Return the record of a JSONL line, a `Refusal` where it is no JSON."""
     try:
-        return _parse(line)
+        return parse_json(line)
     except (ValueError, RecursionError) as error:
         detail = f"line {index + 1} is no JSON: {error}"[:200]
         return Refusal(Reason.MALFORMED_RECORD, detail)
 
 
-def _parse(data: bytes) -> Any:
-    return json.loads(data.decode("utf-8-sig"))
+def parse_json(data: bytes) -> Any:
+    """Return the JSON value of a file or line.
+
+    A byte that is no UTF-8 becomes half of a surrogate pair: the record that holds it is refused,
+    and not the whole file.
+    """
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return json.loads(text, parse_int=integer)
+
+
+def integer(digits: str) -> int | float:
+    """Return a number; Python reads no integers of more than 4300 digits."""
+    return int(digits) if len(digits) < _MAX_DIGITS else float(digits)

@@ -4,8 +4,14 @@ import re
 from typing import Final
 
 IMAGE_TOKEN: Final = "<image>"
-SPECIAL_TOKEN: Final = re.compile(r"<\|[a-z_]+\|>")
-"""A control token of Qwen."""
+_CONTROL_TOKENS: Final = (
+    "endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end",
+    "quad_start", "quad_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad",
+    "fim_prefix", "fim_middle", "fim_suffix", "fim_pad", "repo_name", "file_sep",
+)  # fmt: skip
+SPECIAL_TOKEN: Final = re.compile(rf"<\|(?:{'|'.join(_CONTROL_TOKENS)})\|>|</?tool_call>")
+"""A control token of Qwen2-VL or Qwen2.5-VL. What only looks like one is text; a tokenizer that
+has more of them refuses those itself (`Policy.prompt_ids`)."""
 
 _TRAILING: Final = " \t\n.,;:!?\"'`*"
 _TEMPLATE_STARTS: Final = ("A chat between a curious ", "USER:")

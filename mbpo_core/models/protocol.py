@@ -35,6 +35,8 @@ class Sampled:
     """Response token ids, with the EOS id if one was drawn, nothing after it."""
     finished: bool
     """Whether an EOS id was drawn before `max_new_tokens` ran out."""
+    finite: bool = True
+    """Whether every token was drawn from logits that are numbers; else the ids mean nothing."""
 
 
 class Sampler(Protocol):

@@ -202,7 +202,7 @@ class QwenVL:
             seeds, self.device, suppressed=self.suppressed, temperature=temperature, top_p=top_p
         )
         with evaluation_mode(base):
-            drawn = decode_rows(
+            drawn, finite = decode_rows(
                 base,
                 prefill,
                 torch.tensor([numbers[kind] for kind in kinds], device=self.device),
@@ -211,7 +211,9 @@ class QwenVL:
                 eos_ids=self.eos_ids,
                 max_new_tokens=max_new_tokens,
             )
-        return [cut_at_eos(row, self.eos_ids) for row in drawn]
+        return [
+            cut_at_eos(row, self.eos_ids, good) for row, good in zip(drawn, finite, strict=True)
+        ]
 
     def check_prompts(
         self,

@@ -98,7 +98,7 @@ def decode_rows(
     *,
     eos_ids: Sequence[int],
     max_new_tokens: int,
-) -> list[list[int]]:
+) -> tuple[list[list[int]], list[bool]]:
     """Draw B responses after P <= B prompts: a prompt is read once, whatever is drawn from it.
 
     Args:
@@ -112,7 +112,8 @@ def decode_rows(
         max_new_tokens: the end at the latest.
 
     Returns:
-        B lists of ids; what follows a row's first EOS id has no meaning.
+        B lists of ids; what follows a row's first EOS id has no meaning. And for each whether all
+        scores up to there were numbers.
     """
     output = model(**prefill, use_cache=True, logits_to_keep=1)
     cache = output.past_key_values
@@ -123,13 +124,16 @@ def decode_rows(
         following[rows],
     )
     ends = torch.tensor(list(eos_ids), device=rows.device)
-    finished = torch.zeros_like(rows, dtype=torch.bool)
+    finished, broken = torch.zeros(2, len(rows), dtype=torch.bool, device=rows.device)
     drawn: list[Tensor] = []
     while True:
-        drawn.append(processors(None, logits.float()).argmax(dim=-1))
+        scores = processors(None, logits.float())
+        drawn.append(scores.argmax(dim=-1))
+        # A score that is no number counts as the greatest, so it is what was drawn.
+        broken |= scores.gather(-1, drawn[-1][:, None])[:, 0].isnan() & ~finished
         finished |= torch.isin(drawn[-1], ends)
         if len(drawn) == max_new_tokens or bool(finished.all()):
-            return torch.stack(drawn, dim=1).tolist()
+            return torch.stack(drawn, dim=1).tolist(), (~broken).tolist()
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         logits = model(
             input_ids=drawn[-1][:, None],
@@ -164,9 +168,9 @@ def left_pad(prompts: Sequence[list[int]], pad_id: int) -> tuple[Tensor, Tensor]
     return ids, mask
 
 
-def cut_at_eos(ids: Sequence[int], eos_ids: Sequence[int]) -> Sampled:
+def cut_at_eos(ids: Sequence[int], eos_ids: Sequence[int], finite: bool = True) -> Sampled:
     """Keep everything up to and with the first EOS id: what `generate` put behind it is padding."""
     for end, token in enumerate(ids):
         if token in eos_ids:
-            return Sampled(list(ids[: end + 1]), finished=True)
-    return Sampled(list(ids), finished=False)
+            return Sampled(list(ids[: end + 1]), finished=True, finite=finite)
+    return Sampled(list(ids), finished=False, finite=finite)

@@ -9,16 +9,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-TABLES = ("steps", "probes", "rollouts", "benchmarks")
+TABLES = ("steps", "probes", "rollouts", "benchmarks", "skipped")
 Row = dict[str, Any]
 
 
 class TrainingLog:
-    """Four tables, each row with the optimiser `step` (1-based) that it belongs to.
+    """Five tables, each row with the optimiser `step` (1-based) that it belongs to.
 
     `steps`: one row per optimiser step. `probes`: one per probed candidate and probe. `rollouts`:
     one per sampled response, with text, ids, reward, rule and advantage. `benchmarks`: one per
-    figure and measurement.
+    figure and measurement. `skipped`: one per group that a step left out, with its reason.
     """
 
     def __init__(self, folder: Path, *, keep_steps: int, writes: bool = True) -> None:

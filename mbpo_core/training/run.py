@@ -45,7 +45,7 @@ class TrainResult:
     steps: int
     """Optimiser steps done, those before a resume included."""
     tables: dict[str, list[Row]]
-    """`steps`, `probes`, `rollouts` and `benchmarks`; see `TrainingLog`."""
+    """`steps`, `probes`, `rollouts`, `benchmarks` and `skipped`; see `TrainingLog`."""
     model_path: Path
     """Folder that `load_policy` opens; the adapter's folder where merging was switched off."""
     adapter_path: Path | None
@@ -89,7 +89,7 @@ def train(
         FileExistsError: where `output_dir` holds a run and `resume` is false.
         ValueError: where it holds *another* run, a row is over the length limit, or a group (it is
             named) is not one that the objective and the curriculum can read.
-        FloatingPointError: where a loss is not finite.
+        FloatingPointError: nothing was finite in several steps in a row (`nonfinite.PATIENCE`).
 
     Differs from the paper: it states none of the optimiser's settings; see `TrainingConfig`.
     """

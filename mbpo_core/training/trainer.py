@@ -34,9 +34,18 @@ from mbpo_core.training.batches import Encoder, MicroBatch, Slot, score
 from mbpo_core.training.checkpoints import keep_newest, seal
 from mbpo_core.training.config import TrainingConfig
 from mbpo_core.training.log import Row, TrainingLog
+from mbpo_core.training.nonfinite import (
+    NONFINITE_GRADIENT,
+    NONFINITE_LOSS,
+    PATIENCE,
+    broken_groups,
+    finite,
+    nothing_of,
+    without,
+)
 from mbpo_core.training.probes import probe
 from mbpo_core.training.sharding import Gathering, layout, prepare_sharding
-from mbpo_core.training.stream_norms import StreamNorms, check_supported
+from mbpo_core.training.stream_norms import REPLICATED, StreamNorms, check_supported
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +86,9 @@ class GroupTrainer(Trainer):
         self._metrics = Metrics()
         self._totals: dict[str, Any] = {}
         self._norms: StreamNorms | None = None
+        self._batches: list[MicroBatch] = []
+        self._skipped: list[Row] = []
+        self._lost_steps = 0
 
     # --- what the Trainer does not need to know -------------------------------------------------
 
@@ -133,6 +145,7 @@ class GroupTrainer(Trainer):
         step = self.assembler.assemble(slots)
         self._write("rollouts", step.rollout_rows)
         self._metrics = step.metrics
+        self._batches, self._skipped = step.batches, []
         self._totals = {
             "loss_offline": 0.0,
             "loss_online": 0.0,
@@ -176,22 +189,57 @@ class GroupTrainer(Trainer):
     def compute_output(self, model: nn.Module, batch: MicroBatch) -> ObjectiveOutput:
         """One forward pass over all rows of both streams, then the objective.
 
-        Raises:
-            FloatingPointError: where the loss is not finite, naming step and groups.
+        A group whose loss is not finite is left out, and the rest passed forward once more. Where
+        parameters are sharded no rank may do so alone; there the whole step is skipped later.
         """
         with self.autocast():
             logps = score(self.policy, batch.offline, batch.online, self.config.temperature, model)
         if batch.slot.dummy:
             nothing = sum(row.sum() for row in logps) * 0.0
-            return ObjectiveOutput(nothing, nothing, Metrics())
-        output = self.objective(logps, batch.reference, batch.scored, self._counts, batch.old)
-        value = output.loss.item()
-        if not math.isfinite(value):
-            groups = ", ".join(group.group_id for group in batch.scored)
-            raise FloatingPointError(
-                f"the loss of step {batch.slot.step + 1} is {value} (groups {groups})"
-            )
-        return output
+            output = ObjectiveOutput(nothing, nothing, Metrics())
+        else:
+            output = self.objective(logps, batch.reference, batch.scored, self._counts, batch.old)
+        replicated = self.accelerator.distributed_type in REPLICATED
+        if math.isfinite(output.loss.item()) or not replicated:
+            return output
+        if batch.slot.dummy:
+            return nothing_of(self.policy.model)
+        return self._without_broken(batch, [row.detach() for row in logps])
+
+    def _without_broken(self, batch: MicroBatch, logps: list[Tensor]) -> ObjectiveOutput:
+        """Leave out what is not finite; the second forward pass is this rank's own business."""
+        broken = broken_groups(self.objective, logps, batch, self._counts)
+        rest = without(batch, broken)
+        self._skip(broken, NONFINITE_LOSS)
+        if not rest.scored:
+            return nothing_of(self.policy.model)
+        with self.autocast():
+            again = score(self.policy, rest.offline, rest.online, self.config.temperature)
+        output = self.objective(again, rest.reference, rest.scored, self._counts, rest.old)
+        if math.isfinite(output.loss.item()):
+            return output
+        self._skip({group.group_id for group in rest.scored}, NONFINITE_LOSS)
+        return nothing_of(self.policy.model)
+
+    def _skip(self, group_ids: set[str], reason: str) -> None:
+        step = self.state.global_step + 1
+        self._skipped += [
+            {"step": step, "group_id": name, "reason": reason} for name in sorted(group_ids)
+        ]
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float:
+        """Drop a gradient that is not finite: without one the optimiser changes nothing.
+
+        The norm is that of all ranks together, so all of them drop theirs.
+        """
+        norm = float(super()._get_grad_norm(model, grad_norm=grad_norm))
+        if not math.isfinite(norm):
+            model.zero_grad()
+            lost = {row["group_id"] for row in self._skipped}
+            real = [batch for batch in self._batches if not batch.slot.dummy]
+            used = {group.group_id for batch in real for group in batch.scored}
+            self._skip(used - lost, NONFINITE_GRADIENT)
+        return norm
 
     def training_step(
         self,
@@ -227,9 +275,11 @@ class GroupTrainer(Trainer):
         """Write the row of an optimiser step; the Trainer's closing summary is wall time only."""
         if "loss" not in logs:
             return
-        row = self._step_row(logs)
+        row, skipped = self._step_row(logs)
         super().log({key: value for key, value in row.items() if value is not None}, start_time)
         self._write("steps", [row], gathered=True)
+        self._write("skipped", skipped, gathered=True)
+        self._heed(row, skipped)
         for stream in ("offline", "online"):
             ratio = row.get(f"max_reference_ratio_{stream}")
             if ratio is not None and ratio > self.config.ratio_warning:
@@ -243,23 +293,44 @@ class GroupTrainer(Trainer):
         if self.on_step is not None and self.is_world_process_zero():
             self.on_step(row)
 
-    def _step_row(self, logs: dict[str, float]) -> Row:
-        parts = [(self._metrics, self._totals)]
+    def _heed(self, row: Row, skipped: list[Row]) -> None:
+        """Warn of groups that were skipped; end a run in which nothing is trained on any more.
+
+        Raises:
+            FloatingPointError: nothing was usable in `PATIENCE` steps in a row.
+        """
+        if skipped:
+            named = ", ".join(f"{each['group_id']} ({each['reason']})" for each in skipped[:3])
+            logger.warning("step %d: %d groups skipped: %s", row["step"], len(skipped), named)
+        whole = bool(skipped) and len(skipped) >= row["groups_offline"] + row["groups_online"]
+        self._lost_steps = self._lost_steps + 1 if whole else 0
+        if self._lost_steps >= PATIENCE:
+            raise FloatingPointError(
+                f"the loss or gradient of every group was not finite in the {PATIENCE} steps up to "
+                f"{row['step']} ({named}): the weights are broken; try a lower learning rate"
+            )
+
+    def _step_row(self, logs: dict[str, float]) -> tuple[Row, list[Row]]:
+        """Return the row of a step, and those of the groups that it skipped, over all ranks."""
+        parts = [(self._metrics, self._totals, self._skipped)]
         if self.accelerator.num_processes > 1:
             parts = gather_object(parts)
         metrics, losses = Metrics(), dict(self._totals)
-        for part, _ in parts:
+        for part, *_ in parts:
             metrics.merge(part)
         for name in ("loss_offline", "loss_online"):
-            losses[name] = sum(part[name] for _, part in parts)
-        return {
+            losses[name] = sum(part[name] for _, part, _ in parts)
+        skipped = [row for _, _, rows in parts for row in rows]
+        row = {
             "step": self.state.global_step,
             "loss": losses["loss_offline"] + losses["loss_online"],
             **losses,
             "learning_rate": logs["learning_rate"],
             "grad_norm": float(logs["grad_norm"]),
+            "skipped": len(skipped),
             **metrics.values(),
         }
+        return finite(row), skipped
 
     def probe(self) -> None:
         """Measure the probe set at the current step, on every rank; the first one writes."""
@@ -270,7 +341,7 @@ class GroupTrainer(Trainer):
         with self.gathering.policy(), self.autocast():
             rows = probe(self.policy, self.encoder, self.probe_groups, step)
         if self.tables.last_step("probes") != step:  # the end may coincide with a regular probe
-            self._write("probes", rows, gathered=True)
+            self._write("probes", [finite(row) for row in rows], gathered=True)
 
     def measure(self) -> None:
         """Ask the benchmarks at the current step, on every rank; the first one writes."""

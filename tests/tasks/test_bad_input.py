@@ -149,7 +149,7 @@ def test_noise_that_is_no_image_never_stops_a_shard(tmp_path):
         records.append(record(str(n), f"{n}.png", f"<image>\n{n}?"))
     path = tmp_path / "data.json"
     path.write_text(json.dumps(records))
-    run(files_recipe(path), runtime(tmp_path / "store"), INGEST)
+    run(files_recipe(path), runtime(tmp_path / "store", max_failures=1), INGEST)
     assert len(rows(tmp_path / "store", "ingest", "samples")) == 12
 
 
@@ -158,4 +158,4 @@ def test_nothing_to_train_on_is_a_clear_error(tmp_path):
     path = tmp_path / "data.json"
     path.write_text(json.dumps([record("a", "nowhere.png")]))
     with pytest.raises(ShardFailedError, match="nothing to train on"):
-        run(files_recipe(path), runtime(tmp_path / "store", retries=0))
+        run(files_recipe(path), runtime(tmp_path / "store", retries=0, max_failures=1))

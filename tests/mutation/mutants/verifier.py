@@ -30,8 +30,8 @@ MUTANTS = (
         "thoughts-are-graded",
         "an answer inside of <think> counts",
         _ANSWERS,
-        '_THOUGHT.sub("", unicodedata.normalize("NFKC", completion))',
-        'unicodedata.normalize("NFKC", completion)',
+        '_THOUGHT.sub("", whole)',
+        "whole",
         _OF_REWARDS,
     ),
     Mutant(
