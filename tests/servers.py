@@ -73,9 +73,12 @@ class Place:
 
     def prefect(self, *arguments: str, **variables: str) -> tuple[int, str]:
         """Run a `prefect` command bound to this home, as plain ones are by pyproject.toml."""
+        return self.module("prefect", *arguments, **variables)
+
+    def module(self, name: str, *arguments: str, **variables: str) -> tuple[int, str]:
         bound = {"PREFECT_HOME": str(self.home.folder), "PREFECT_API_URL": self.home.url}
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", name, *arguments],
             cwd=CHECKOUT,
             env={**shell(), **bound, **variables},
             capture_output=True,

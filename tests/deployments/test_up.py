@@ -10,6 +10,7 @@ import pytest
 from deployments.processes import leftovers, recall, stop
 from deployments.zombies import automation, bury
 from tasks.registry import ORDER
+from tests.deployments.manifests import template
 from tests.deployments.toy.pipeline import DEPLOYMENTS
 from tests.servers import Place, listening, shell, wait_until
 
@@ -137,11 +138,12 @@ def create_pool(place: Place, name: str) -> None:
         )
 
 
-def test_pool_deployments_are_accepted_by_the_server(standing: Place) -> None:
-    create_pool(standing, "mbpo")
-    arguments = ("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
-    status, output = standing.prefect("--no-prompt", *arguments)
+def test_pool_and_deployments_of_a_cluster_are_accepted_by_the_server(standing: Place) -> None:
+    status, output = standing.module("deployments.container", "register", "--type", "kubernetes")
     assert status == 0, output
+    with client(standing) as server:
+        pool = server.read_work_pool("mbpo")
+    assert (pool.type, pool.base_job_template) == ("kubernetes", template())
     with client(standing) as server:
         pooled = {
             each.name: each for each in server.read_deployments() if each.work_pool_name == "mbpo"
