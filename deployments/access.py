@@ -18,8 +18,6 @@ SERVER_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 CLIENT_AUTH = "PREFECT_API_AUTH_STRING"
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 DATABASE_OF_OLD = "PREFECT_API_DATABASE_CONNECTION_URL"
-PASSWORD_LEFT_OUT = "${PREFECT_SERVER_DATABASE_PASSWORD}"
-"""Prefect puts the variable's value there when it reads the URL."""
 
 DRIVERS = ("postgresql+asyncpg", "sqlite+aiosqlite")
 SERVERS_OWN = ("PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_", SERVER_AUTH, "PGPASSWORD")
@@ -73,8 +71,8 @@ def database_url(given: str | None, environment: Mapping[str, str]) -> str | Non
     if given and _has_password(parts):
         raise LaunchError(
             "the URL on the command line has a password, which everybody on this machine can "
-            f"read there: put the URL into {DATABASE} instead, or write '{PASSWORD_LEFT_OUT}' in "
-            "the password's place and set that variable"
+            f"read there: put the URL into {DATABASE} instead, or leave the password out and "
+            "set PGPASSWORD"
         )
     return url
 
@@ -107,8 +105,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _has_password(parts: SplitResult) -> bool:
-    in_front = parts.password not in (None, "", PASSWORD_LEFT_OUT)
-    return in_front or "password" in parse_qs(parts.query)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def database_label(url: str | None) -> str:

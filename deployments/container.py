@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from deployments.access import ANYWHERE, LOOPBACK, LaunchError, require_auth
+from deployments.access import LOOPBACK, LaunchError, require_auth
 
 PORT = 4200
 POOL = "mbpo"
@@ -58,12 +58,9 @@ def register(words: list[str]) -> int:
 def health(words: list[str]) -> int:
     """Ask the server in this container how it is; 0 if it answers."""
     parser = argparse.ArgumentParser(prog="health", description=health.__doc__)
-    parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--port", type=int, default=PORT)
-    chosen = parser.parse_args(words)
-    host = ANYWHERE.get(chosen.host, chosen.host)
+    url = f"http://{LOOPBACK}:{parser.parse_args(words).port}/api/health"
     try:
-        url = f"http://{host}:{chosen.port}/api/health"
         with urllib.request.urlopen(url, timeout=5) as answer:
             return 0 if answer.status == 200 else 1
     except (urllib.error.URLError, TimeoutError, ConnectionError):

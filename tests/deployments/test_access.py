@@ -79,8 +79,8 @@ def test_the_database_comes_from_the_command_line_or_the_environment() -> None:
     assert database_url(None, {DATABASE_OF_OLD: plain}) == plain
     assert database_url(None, {DATABASE_OF_OLD: plain, DATABASE: URL}) == URL
     assert database_url(plain, {DATABASE: URL}) == plain
-    named = "postgresql+asyncpg://prefect:${PREFECT_SERVER_DATABASE_PASSWORD}@db.example/runs"
-    assert database_url(named, {}) == named
+    with_password = "postgresql+asyncpg://prefect:s3cret-9b@db.example/runs"
+    assert database_url(None, {DATABASE: with_password}) == with_password
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,16 @@ def test_a_wrong_password_ends_the_start_and_is_not_told(
     assert "password authentication failed" in logs
     assert not any(trace in output + logs for trace in wrong.traces)
     assert place.processes() == []
+
+
+@pytest.mark.slow
+def test_the_password_may_come_by_itself(postgres: Postgres, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", free_port(), "toy")
+    place = Place(home, {"PGPASSWORD": postgres.password})
+    url = f"postgresql+asyncpg://prefect@127.0.0.1:{postgres.port}/postgres"
+    try:
+        status, output = place.up("--database", url)
+        assert status == 0, output
+        assert not list(home.folder.rglob("*.db"))
+    finally:
+        place.launch("down")
