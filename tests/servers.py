@@ -61,7 +61,7 @@ class Place:
 
     def launch(self, *arguments: str) -> tuple[int, str]:
         with self.start(*arguments) as process:
-            output, _ = process.communicate(timeout=240)
+            output, _ = process.communicate(timeout=480)
         return process.returncode, output
 
     def up(self, *arguments: str) -> tuple[int, str]:
