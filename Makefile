@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 run: $(INSTALLED)  ## run it once, server and all: make run [RECIPE=mbpo] [LIMIT=N] [ARGS="--set mine.steps=5"]
 	@$(BIN)/python -m deployments.launch run $(RECIPE) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
 
-up: $(INSTALLED)  ## leave a Prefect server and a runner standing, on the port in pyproject.toml
+up: $(INSTALLED)  ## leave a Prefect server and a runner standing [ARGS="--host 0.0.0.0 --database postgresql+asyncpg://..."]
 	@$(BIN)/python -m deployments.launch up $(ARGS)
 
 down: $(INSTALLED)  ## end what `make up` started

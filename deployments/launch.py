@@ -7,9 +7,11 @@ pair or on one of its own; `down` ends what `up` started; `status` says what sta
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from deployments.access import DATABASE, LOOPBACK, LaunchError, database_url
 from deployments.home import CHECKOUT, Home, configured_port
 from deployments.local import (
-    LaunchError,
     Pair,
     alone,
     clear,
@@ -27,7 +29,7 @@ from deployments.local import (
     pair_for_one_run,
     standing,
 )
-from deployments.processes import ChildDied, recall
+from deployments.processes import Child, ChildDied, recall
 from deployments.progress import follow
 from deployments.zombies import CRASH_AFTER_SECONDS
 
@@ -56,18 +58,39 @@ def _home(folder: Path, port: int | None, package: str) -> Home:
 def up(
     home: HomeOption = DEFAULT_HOME,
     port: PortOption = None,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help=f"Address that the server listens on ({LOOPBACK})."),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help=f"URL of a Postgres, no password in it; or the variable {DATABASE}."),
+    ] = None,
     package: PackageOption = "flows",
     crash_after: Annotated[
         float, typer.Option(min=60, help="Silence of a run, in seconds, that means it crashed.")
     ] = CRASH_AFTER_SECONDS,
 ) -> None:
     """Leave a server and a runner standing; start only what is missing."""
-    place = _home(home, port, package)
+    url = database_url(database, os.environ)
+    place = replace(_home(home, port, package), host=host or LOOPBACK, database=url)
     with alone(place):
+        _refuse_another(recall(place, "server"), host, place)
         before = standing(place)
         pair = before or ensure(place, crash_after)
     _say_pair(pair, "stands already" if before else "stands")
     console.print("start a run:  prefect deployment run mbpo/full --watch\nend it all:   make down")
+
+
+def _refuse_another(server: Child | None, host: str | None, asked: Home) -> None:
+    if server is None:
+        return
+    moved = host is not None and host != server.host
+    if moved or (asked.database is not None and asked.state != server.state):
+        raise LaunchError(
+            f"a server stands already, on {server.host}, its state in {server.state}; "
+            "`make down` ends it"
+        )
 
 
 @app.command()
@@ -203,8 +226,9 @@ def _value(text: str) -> Any:
 
 
 def _say_pair(pair: Pair, verb: str) -> None:
-    address = f"http://127.0.0.1:{pair.home.port}"
-    console.print(f"server:  {verb}, {address}, process {pair.server.process.pid}", highlight=False)
+    where = f"{pair.home.address}, process {pair.server.process.pid}"
+    console.print(f"server:  {verb}, {where}", highlight=False)
+    console.print(f"state:   {pair.server.state}", highlight=False)
     console.print(f"runner:  {verb}, process {pair.runner.process.pid}", highlight=False)
     console.print(f"logs:    {pair.home.logs}", highlight=False)
 

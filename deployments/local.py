@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+from deployments.access import DATABASE, LOOPBACK, LaunchError, require_auth
 from deployments.home import Home
 from deployments.processes import (
     Child,
@@ -32,10 +33,6 @@ START_SECONDS = 240.0
 """A first start compiles and migrates: 22 seconds were seen on two busy cores."""
 LOCK_SECONDS = 5.0
 """Long enough for another command that only looks; a whole run is not waited for."""
-
-
-class LaunchError(RuntimeError):
-    """Server or runner cannot be had; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,12 @@ def standing(home: Home) -> Pair | None:
     server, runner = recall(home, "server"), recall(home, "runner")
     if server is None or runner is None:
         return None
-    found = Pair(replace(home, port=server.port), server, runner)
+    found = Pair(_where(home, server), server, runner)
     return found if healthy(found.home) else None
+
+
+def _where(home: Home, server: Child) -> Home:
+    return replace(home, port=server.port, host=server.host)
 
 
 @contextmanager
@@ -105,7 +106,11 @@ def _acquire(file: TextIO, home: Home) -> None:
 
 @contextmanager
 def pair_for_one_run(home: Home) -> Iterator[Pair]:
-    """Give the pair that stands, or one on a free port that lives only inside the `with`."""
+    """Give the pair that stands, or one on a free port that lives only inside the `with`.
+
+    That one keeps its state in the home whatever the environment says: a shared database has a
+    server of its own, which knows what else is running.
+    """
     with ExitStack() as stack:
         stack.enter_context(alone(home))
         if recall(home, "server") is not None:
@@ -113,7 +118,7 @@ def pair_for_one_run(home: Home) -> Iterator[Pair]:
             stack.close()  # others may use it at the same time
             yield pair
             return
-        own = replace(home, port=free_port())
+        own = replace(home, port=free_port(), host=LOOPBACK, database=None)
         stack.callback(clear, own)
         yield replace(bring_up(own, guarded=True), own=True)
 
@@ -125,9 +130,14 @@ def ensure(home: Home, crash_after: float = CRASH_AFTER_SECONDS) -> Pair:
         pair.home.activate()
         return pair
     server = recall(home, "server")
-    here = home if server is None else replace(home, port=server.port)
+    here = home if server is None else _where(home, server)
     if server is None or not healthy(here):
-        return bring_up(home, guarded=False, crash_after=crash_after)
+        if server is not None and server.state != here.state:
+            raise LaunchError(
+                "the server does not answer, and to start it again its database is needed, "
+                f"{server.state}: name it in {DATABASE}, or `make down` first"
+            )
+        return bring_up(here, guarded=False, crash_after=crash_after)
     here.activate()
     # The runner is gone: what it ran has lost its worker, and may still hold a device.
     stop([process for process in leftovers(home) if process.pid != server.process.pid])
@@ -141,9 +151,10 @@ def bring_up(home: Home, *, guarded: bool, crash_after: float = CRASH_AFTER_SECO
     What an earlier pair left behind is ended first, and its unfinished runs are marked Crashed.
     Raises LaunchError for a busy port, ChildDied with the log's end if one of them does not come.
     """
+    require_auth(home.host, os.environ)
     home.activate()
     clear(home)
-    if not port_is_free(home.port):
+    if not port_is_free(home.port, home.host):
         raise LaunchError(
             f"port {home.port} is taken by {port_holder(home.port)}; end it, or set another port "
             "in pyproject.toml ([tool.prefect.api] url and [tool.prefect.server.api] port)"
@@ -151,7 +162,7 @@ def bring_up(home: Home, *, guarded: bool, crash_after: float = CRASH_AFTER_SECO
     server = spawn(
         home,
         "server",
-        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(home.port)],
+        ["prefect", "server", "start", "--host", home.host, "--port", str(home.port)],
         guarded=guarded,
     )
     try:

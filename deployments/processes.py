@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from deployments.access import LOOPBACK, LaunchError, database_label
 from deployments.home import CHECKOUT, MARKER, Home
 
 CLOCK_TOLERANCE = 2.0
@@ -30,6 +32,9 @@ class Child:
     process: psutil.Process
     port: int
     log: Path
+    host: str = LOOPBACK
+    state: str = database_label(None)
+    """Where the server keeps its state, in words without a secret."""
 
     @property
     def alive(self) -> bool:
@@ -69,14 +74,15 @@ def spawn(home: Home, role: str, arguments: list[str], *, guarded: bool) -> Chil
         popen = subprocess.Popen(
             [sys.executable, *prefix, *arguments],
             cwd=CHECKOUT,
-            env={**os.environ, **home.environment(), MARKER: str(home.folder)},
+            env=home.environment_of(role),
             stdin=subprocess.PIPE if guarded else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    child = Child(role, _handle(popen), home.port, log)
-    record = {"pid": popen.pid, "started": child.process.create_time(), "port": home.port}
+    child = Child(role, _handle(popen), home.port, log, home.host, home.state)
+    where = {"port": home.port, "host": home.host, "state": home.state}
+    record = {"pid": popen.pid, "started": child.process.create_time(), **where}
     _record(home, role).write_text(json.dumps(record))
     return child
 
@@ -111,7 +117,8 @@ def recall(home: Home, role: str) -> Child | None:
     if not same or not is_alive(process):
         path.unlink()
         return None
-    return Child(role, process, record["port"], home.logs / f"{role}.log")
+    where = {key: record[key] for key in ("host", "state") if key in record}
+    return Child(role, process, record["port"], home.logs / f"{role}.log", **where)
 
 
 def forget(home: Home, role: str) -> None:
@@ -164,13 +171,23 @@ def leftovers(home: Home) -> list[psutil.Process]:
     return found
 
 
-def port_is_free(port: int) -> bool:
-    """True if a server could listen on this loopback port."""
-    with socket.socket() as probe:
+def port_is_free(port: int, host: str = LOOPBACK) -> bool:
+    """True if a server could listen there.
+
+    Raises LaunchError if `host` is no address of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise LaunchError(f"--host {host} is no address: {error.strerror}") from None
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise LaunchError(f"--host {host} is no address of this machine") from None
             return False
     return True
 

@@ -91,7 +91,7 @@ class Narrator:
         from prefect.client.schemas.sorting import TaskRunSort
 
         mine = FlowRunFilter(id=FlowRunFilterId(any_=[self.flow_run_id]))
-        return _pages(
+        return pages(
             lambda offset: self.client.read_task_runs(
                 flow_run_filter=mine,
                 sort=TaskRunSort.EXPECTED_START_TIME_ASC,
@@ -104,14 +104,15 @@ class Narrator:
         from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
         mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[self.flow_run_id]))
-        entries = _pages(
+        entries = pages(
             lambda offset: self.client.read_logs(mine, limit=PAGE, offset=self._logs_read + offset)
         )
         self._logs_read += len(entries)
         return entries
 
 
-def _pages(read: Callable[[int], list[Row]]) -> list[Row]:
+def pages(read: Callable[[int], list[Row]]) -> list[Row]:
+    """Read all rows of which `read(offset)` gives the next PAGE."""
     rows: list[Row] = []
     while True:
         page = read(len(rows))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from deployments.progress import PAGE, pages
+
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
@@ -55,7 +57,8 @@ def ensure_automation(
 def bury(client: SyncPrefectClient) -> list[FlowRun]:
     """End in the books what an ended server left unfinished; only when nothing can be running.
 
-    Scheduled runs are left alone: they have not begun, and a runner may still take them.
+    Scheduled runs are left alone: they have not begun, and a runner may still take them. So are
+    runs of a work pool: their workers, on other machines, outlive runner and server.
     """
     from prefect.client.schemas.filters import (
         FlowRunFilter,
@@ -67,7 +70,12 @@ def bury(client: SyncPrefectClient) -> list[FlowRun]:
 
     ends = {StateType.RUNNING: Crashed, StateType.PENDING: Crashed, StateType.CANCELLING: Cancelled}
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(ends)))
-    dead = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
+    unfinished = pages(
+        lambda offset: client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=state), limit=PAGE, offset=offset
+        )
+    )
+    dead = [run for run in unfinished if run.work_pool_name is None]
     reason = "The runner ended before this run did. Run it again to resume."
     for run in dead:
         client.set_flow_run_state(run.id, ends[run.state_type](message=reason), force=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,16 +142,20 @@ def _devices(stage: Stage, job: Job) -> set[str]:
 
 @cache
 def code_revision() -> tuple[str, bool]:
-    """Return the commit of the project's code and whether it has changes; "" outside of git.
+    """Return the commit of the project's code and whether it has changes.
 
-    As of the first call: what this process imported does not change with the files.
+    As of the first call: what this process imported does not change with the files. Outside of git,
+    as in an image, it is what the image was built from (MBPO_REVISION), or "".
     """
-    revision = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True
-    )
-    if revision.returncode:
-        return "", False
-    status = subprocess.run(
-        ["git", "status", "--porcelain"], cwd=PROJECT, capture_output=True, text=True
-    )
-    return revision.stdout.strip(), bool(status.stdout.strip())
+    revision = _git("rev-parse", "HEAD")
+    if revision is None:
+        return os.environ.get("MBPO_REVISION", ""), False
+    return revision, bool(_git("status", "--porcelain"))
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True)
+    except FileNotFoundError:  # an image has no git
+        return None
+    return None if done.returncode else done.stdout.strip()

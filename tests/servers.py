@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from deployments.home import CHECKOUT, Home
 from deployments.processes import leftovers
@@ -29,17 +31,29 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(0.2)
 
 
+def listening(home: Home, port: int | None = None) -> set[str]:
+    """Addresses on which processes of this home take connections, at one port or at all."""
+    return {
+        connection.laddr.ip
+        for process in leftovers(home)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and port in (None, connection.laddr.port)
+    }
+
+
 @dataclass(frozen=True)
 class Place:
     """A home with the commands that a user would type for it."""
 
     home: Home
+    variables: dict[str, str] = field(default_factory=dict)
+    """What the user has set besides."""
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "deployments.launch", *arguments, "--home", self.home.folder],
             cwd=CHECKOUT,
-            env=shell(),
+            env={**shell(), **self.variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -47,20 +61,24 @@ class Place:
 
     def launch(self, *arguments: str) -> tuple[int, str]:
         with self.start(*arguments) as process:
-            output, _ = process.communicate(timeout=240)
+            output, _ = process.communicate(timeout=480)
         return process.returncode, output
 
-    def up(self) -> tuple[int, str]:
-        return self.launch("up", "--port", str(self.home.port), "--package", self.home.package)
+    def up(self, *arguments: str) -> tuple[int, str]:
+        place = ("--port", str(self.home.port), "--package", self.home.package)
+        return self.launch("up", *place, *arguments)
 
     def run(self, *arguments: str) -> tuple[int, str]:
         return self.launch("run", "--package", self.home.package, *arguments)
 
     def prefect(self, *arguments: str, **variables: str) -> tuple[int, str]:
         """Run a `prefect` command bound to this home, as plain ones are by pyproject.toml."""
+        return self.module("prefect", *arguments, **variables)
+
+    def module(self, name: str, *arguments: str, **variables: str) -> tuple[int, str]:
         bound = {"PREFECT_HOME": str(self.home.folder), "PREFECT_API_URL": self.home.url}
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", name, *arguments],
             cwd=CHECKOUT,
             env={**shell(), **bound, **variables},
             capture_output=True,

@@ -59,9 +59,9 @@ def test_every_make_target_of_the_pages_is_in_the_makefile():
     assert asked and asked <= targets
 
 
-def test_every_deployment_of_the_pages_is_served():
+def test_every_deployment_of_the_pages_is_served_or_pooled():
     asked = {words[2] for words in commands("prefect") if words[:2] == ["deployment", "run"]}
-    assert asked and asked <= {f"mbpo/{name}" for name in DEPLOYMENTS}
+    assert asked and asked <= {f"mbpo/{name}{end}" for name in DEPLOYMENTS for end in ("", "-pool")}
 
 
 def test_the_readme_names_every_stage_with_its_artifact():

@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 from deployments.processes import leftovers, recall, stop
-from deployments.zombies import automation
+from deployments.zombies import automation, bury
 from tasks.registry import ORDER
+from tests.deployments.manifests import template
 from tests.deployments.toy.pipeline import DEPLOYMENTS
-from tests.servers import Place, shell, wait_until
+from tests.servers import Place, listening, shell, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -24,6 +25,11 @@ def client(place: Place):
 
 def test_home_is_private(standing: Place) -> None:
     assert standing.home.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_only_this_machine_reaches_server_and_runner(standing: Place) -> None:
+    assert listening(standing.home, standing.home.port) == {"127.0.0.1"}
+    assert listening(standing.home) == {"127.0.0.1"}
 
 
 def test_a_second_up_finds_the_first(standing: Place) -> None:
@@ -132,11 +138,12 @@ def create_pool(place: Place, name: str) -> None:
         )
 
 
-def test_pool_deployments_are_accepted_by_the_server(standing: Place) -> None:
-    create_pool(standing, "mbpo")
-    arguments = ("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
-    status, output = standing.prefect("--no-prompt", *arguments)
+def test_pool_and_deployments_of_a_cluster_are_accepted_by_the_server(standing: Place) -> None:
+    status, output = standing.module("deployments.container", "register", "--type", "kubernetes")
     assert status == 0, output
+    with client(standing) as server:
+        pool = server.read_work_pool("mbpo")
+    assert (pool.type, pool.base_job_template) == ("kubernetes", template())
     with client(standing) as server:
         pooled = {
             each.name: each for each in server.read_deployments() if each.work_pool_name == "mbpo"
@@ -146,6 +153,21 @@ def test_pool_deployments_are_accepted_by_the_server(standing: Place) -> None:
     assert pooled["mine-pool"].parameters == {"only": ["mine"]}
     [step] = pooled["mine-pool"].pull_steps
     assert list(step.values()) == [{"directory": "{{ $MBPO_ROOT }}"}]
+
+
+def test_what_a_worker_elsewhere_runs_is_not_buried_with_the_runner(standing: Place) -> None:
+    from prefect.states import Running
+
+    with client(standing) as server:
+        runs = {
+            name: server.create_flow_run_from_deployment(
+                server.read_deployment_by_name(f"mbpo/{name}").id, state=Running()
+            )
+            for name in ("mine", "mine-pool")
+        }
+        assert [each.id for each in bury(server)] == [runs["mine"].id]
+        assert server.read_flow_run(runs["mine-pool"].id).state.is_running()
+        server.delete_flow_run(runs["mine-pool"].id)
 
 
 @pytest.mark.slow
