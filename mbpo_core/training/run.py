@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -236,7 +237,11 @@ def _claim(output_dir: Path, identity: str, *, resume: bool) -> None:
             raise ValueError(
                 f"{output_dir} holds a run with other settings or groups; it cannot be resumed"
             )
-    run_file.write_text(identity)
+        return
+    # In one move: a kill inside of writing would leave a file that no run could resume from.
+    fresh = run_file.with_suffix(".partial")
+    fresh.write_text(identity)
+    os.replace(fresh, run_file)
 
 
 def _newest_checkpoint(output_dir: Path) -> Path | None:
