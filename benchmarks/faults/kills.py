@@ -81,7 +81,7 @@ def perform(trial: Trial, world: World, box: Path) -> Outcome:
         place = box / f"{number}"
         root = world.before(trial.stage, place / "store")
         workers = 1 + trial.number % 2
-        flow = _start(trial, place, root, workers)
+        flow = _start(trial, place, root, workers, world.spans[trial.stage]["shards"])
         try:
             struck = _strike(trial, world, flow, number)
             code = _wait(trial, flow, struck)
@@ -100,12 +100,12 @@ def perform(trial: Trial, world: World, box: Path) -> Outcome:
     return _judge(trial, world, flow, root, workers, code)
 
 
-def _start(trial: Trial, place: Path, root: Path, workers: int) -> Flow:
+def _start(trial: Trial, place: Path, root: Path, workers: int, parts: int) -> Flow:
     options: dict[str, Any] = {"workers": workers, "catalogue": trial.number % 5 == 0}
     if trial.case in LAUNCHERS or trial.case == "its worker":
         options["train_launcher"] = LAUNCHERS.get(trial.case, LAUNCHERS["torchrun"])
     if trial.case in POINTS:
-        skip = trial.random().randrange(3) if "part" in trial.case else trial.number
+        skip = trial.random().randrange(parts) if "part" in trial.case else trial.number
         point = POINTS[trial.case]
         options["arm"] = lambda events: armed(point, place / "struck", skip, events)
     return start(place, root, recipe(), (trial.stage,), **options)
