@@ -23,3 +23,7 @@ class DamagedArtifact(StoreError):
 
 class LockBusy(StoreError):
     """Another process builds this artifact and the caller did not want to wait."""
+
+
+class DiskError(StoreError):
+    """The disk of the store is full or does not let itself be written; the message names it."""

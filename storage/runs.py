@@ -4,9 +4,9 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,9 +47,12 @@ class RunRecord:
 def start_run(
     root: Path, run_id: str, recipe: str, settings: Mapping[str, Any] | None = None
 ) -> RunRecord:
-    """Record that a run began; a run that is tried again keeps its start and its stages."""
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    """Record that a run began; a run that is tried again keeps its start and its stages.
+
+    It is the latest from now on, even when the clock was set back.
+    """
     with _locked(root):
+        now = _after(read_runs(root))
         known = _path(root, run_id).exists()
         record = read_run(root, run_id) if known else RunRecord(run_id, recipe, now)
         settings = dict(settings or {})
@@ -84,6 +87,14 @@ def read_runs(root: Path) -> list[RunRecord]:
         except (OSError, ValueError, TypeError, KeyError) as error:
             logger.warning("skipped run record %s: %s", path, error)
     return sorted(records, key=lambda record: (record.started_at, record.run_id))
+
+
+def _after(records: list[RunRecord]) -> str:
+    now = datetime.now(UTC)
+    for record in records:
+        with suppress(ValueError, TypeError):  # a damaged record holds nobody up
+            now = max(now, datetime.fromisoformat(record.started_at) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
 
 
 def _locked(root: Path) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mbpo_core.config import Recipe
+from storage.disk import naming_the_disk
 from storage.refs import ArtifactRef
 from storage.runs import finish_run, record_stage, start_run
 from storage.store import ArtifactStore
@@ -66,9 +67,28 @@ def run_pipeline(
     """Compute the chosen stages and return what they made; earlier ones come from the store.
 
     Raises MissingUpstreamError where a stage that is not computed is not in the store either, and
-    ValueError, before anything runs, where the sampler that one of them needs is not there; and
-    what `check_launcher` raises.
+    ValueError, before anything runs, where the sampler that one of them needs is not there; what
+    `check_launcher` raises; DiskError, before anything is computed, where the store cannot be
+    written.
     """
+    with naming_the_disk(runtime.root):
+        return _run(
+            recipe, runtime, choice, pool,
+            progress=progress, note=note, run_shards=run_shards, finished=finished,
+        )  # fmt: skip
+
+
+def _run(
+    recipe: Recipe,
+    runtime: Runtime,
+    choice: Choice,
+    pool: ShardPool,
+    *,
+    progress: Progress,
+    note: Note,
+    run_shards: RunShards | None,
+    finished: Callable[[str, Materialised], None],
+) -> dict[str, Materialised]:
     needed = _needed(choice.stages(), recipe)
     if any(STAGES[name].draws_responses(recipe) for name in needed):
         sampler_version(runtime)

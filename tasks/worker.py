@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
 from mbpo_core.evaluation.protocol import BenchmarkError
+from storage.disk import trouble_of
 from storage.errors import DamagedArtifact
 from storage.tables import as_table
 from tasks.clock import seconds_around
@@ -70,8 +72,9 @@ def answer(request: dict[str, Any], device: str, note: Callable[[str], None]) ->
         logger.exception("shard %s of %s failed", request["shard"], request["stage"])
         if isinstance(error, torch.AcceleratorError):
             raise
-        if isinstance(error, _FILES_TO_MEND):
-            return {"error": str(error), "transient": False, "mendable": True}
+        disk = trouble_of(error, Path(request["root"]))
+        if disk or isinstance(error, _FILES_TO_MEND):
+            return {"error": disk or str(error), "transient": False, "mendable": True}
         transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         return {"error": f"{type(error).__name__}: {error}", "transient": transient}
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,7 +239,11 @@ def _claim(output_dir: Path, identity: str, *, resume: bool) -> None:
             raise ValueError(
                 f"{output_dir} holds a run with other settings or groups; it cannot be resumed"
             )
-    run_file.write_text(identity)
+        return
+    # In one move: a kill inside of writing would leave a file that no run could resume from.
+    fresh = run_file.with_suffix(".partial")
+    fresh.write_text(identity)
+    os.replace(fresh, run_file)
 
 
 def _finish(

@@ -11,6 +11,7 @@ from mbpo_core.models.loading import load_policy
 from mbpo_core.models.preprocessing import to_unit
 from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.training import LoraSettings, train
+from mbpo_core.training.run import RUN_FILE, _claim
 from tests.mbpo_core.training.conftest import HYBRID, Verdict, equal_weights, offline_group, weights
 
 # peft asks transformers by a name that is deprecated.
@@ -180,6 +181,21 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_nor_taken_for_another(run,
         run(small(max_steps=2), resume=True)
     with pytest.raises(ValueError, match="other settings or groups"):
         run(small(max_steps=1), objective=HybridGRPO(beta=0.1), resume=True)
+
+
+def test_a_kill_while_the_run_is_claimed_leaves_nothing_that_cannot_be_resumed(
+    tmp_path, monkeypatch
+):
+    """The claim is there in full or not at all, whether the move or the writing was cut."""
+    with monkeypatch.context() as patch:
+        patch.setattr("mbpo_core.training.run.os.replace", lambda *paths: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            _claim(tmp_path, "settings", resume=True)
+    assert not (tmp_path / RUN_FILE).exists()
+    (tmp_path / RUN_FILE).with_suffix(".partial").write_text("sett")
+    _claim(tmp_path, "settings", resume=True)
+    assert (tmp_path / RUN_FILE).read_text() == "settings"
+    _claim(tmp_path, "settings", resume=True)
 
 
 def test_it_is_quiet(run, small, capfd):
