@@ -31,6 +31,8 @@ _SHOWN = 200
 class EndpointError(RuntimeError):
     """The endpoint cannot be reached or does not serve us; the message names its address."""
 
+    concerns_all_rows = True
+
     def __init__(self, message: str, reason: str = "unreachable") -> None:
         super().__init__(message)
         self.reason = reason

@@ -82,7 +82,8 @@ def run_packs(
     `refuse` with its reason, `out_of_memory` or `error:<name>`. A size that once did not fit is
     not tried again in this process: such packs are halved beforehand.
 
-    Raises what is no row's fault: see `_NOT_OF_A_ROW`, and any error where `_HOPELESS` rows raise
+    Raises what is no row's fault: see `_NOT_OF_A_ROW`, an error that says of itself
+    `concerns_all_rows`, and any error where `_HOPELESS` rows raise
     and none comes through.
     """
     results: dict[int, Result] = {}
@@ -129,6 +130,8 @@ def _attempt(run: Callable[[list[Row]], list[Result]], rows: list[Row]) -> list[
     except _NOT_OF_A_ROW:
         raise
     except Exception as error:  # whatever a row may set off
+        if getattr(error, "concerns_all_rows", False):
+            raise
         if "CUDA error" in str(error):  # of a library that does not say AcceleratorError
             raise
         traceback.clear_frames(error.__traceback__)

@@ -10,13 +10,22 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.faults import clocks, damage, disks, kills, report, rivals, servers
+from benchmarks.faults import (
+    clocks,
+    damage,
+    disks,
+    kills,
+    memory,
+    report,
+    rivals,
+    servers,
+)
 from benchmarks.faults.trials import Perform, Trial, results, run_trials
 from benchmarks.faults.world import open_world
 
 QUICK_STAGES = "score"
 FAMILIES = {"kill": kills, "disk": disks, "damage": damage, "two runs": rivals, "clock": clocks,
-            "prefect": servers}  # fmt: skip
+            "memory": memory, "prefect": servers}  # fmt: skip
 
 
 def main() -> None:

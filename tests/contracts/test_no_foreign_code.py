@@ -174,15 +174,15 @@ def test_an_index_that_names_pickled_shards_is_not_followed(tmp_path, mark):
 def test_code_that_a_checkpoint_brings_is_not_run(tmp_path, mark, file, monkeypatch):
     folder = tmp_path / "with_code"
     shutil.copytree(EMBEDDED, folder)
-    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    (folder / "brought_along.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
     settings = json.loads((folder / file).read_text())
     names = ("AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoTokenizer")
-    settings["auto_map"] = {name: "own.Thing" for name in names}
-    settings["auto_map"]["AutoTokenizer"] = ["own.Thing", "own.Thing"]
+    settings["auto_map"] = {name: "brought_along.Thing" for name in names}
+    settings["auto_map"]["AutoTokenizer"] = ["brought_along.Thing", "brought_along.Thing"]
     (folder / file).write_text(json.dumps(settings))
     monkeypatch.setattr("builtins.input", lambda *words: pytest.fail("asked the user"))
     assert load_policy(str(folder)).decode([300])
-    assert not mark.exists() and not any("own" in name.split(".") for name in sys.modules)
+    assert not mark.exists() and not any("brought_along" in name for name in sys.modules)
 
 
 def test_a_pickle_in_place_of_torchscript_is_not_run(tmp_path, mark):

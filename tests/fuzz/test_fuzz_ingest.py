@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tasks.sources as sources_module
 from mbpo_core.data.conversations import read_turns
 from mbpo_core.data.images import ImagePolicy, PreparedImage, decode_png, image_id, prepare_image
 from mbpo_core.data.samples import read_samples
@@ -110,7 +111,7 @@ def test_fuzz_sources(source):
     path = FOLDER / ("folder" if kind == ".arrow" else ".") / f"source{kind}"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    load_records.cache_clear()
+    sources_module._loaded.cache_clear()
     try:
         listed = load_records(path.parent if kind == ".arrow" else path)
         turns = [read_turns(listed[n]) for n in range(len(listed))]

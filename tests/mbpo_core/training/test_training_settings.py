@@ -43,6 +43,7 @@ def test_the_log_keeps_the_rows_up_to_the_checkpoint(tmp_path):
         "probes": [],
         "rollouts": [],
         "benchmarks": [],
+        "skipped": [],
     }
 
 

@@ -90,7 +90,7 @@ MUTANTS = (
         "temperature-not-scored-at",
         "log-probabilities are those of temperature 1 whatever was sampled at",
         _QWEN,
-        "logits = logits / temperature",
+        "logits = logits / each[0]",
         "pass",
         _OF_FORWARD,
     ),

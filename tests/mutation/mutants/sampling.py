@@ -133,8 +133,8 @@ MUTANTS = (
         "seed-by-position",
         "the seed of a draw comes from the row's place, not from its sample id",
         _RESPONSES,
-        "[seed_for(run_seed, row.sample_id, purpose, attempt) for row in tried]",
-        "[seed_for(run_seed, str(place), purpose, attempt) for place in range(len(tried))]",
+        "[attempt_seed(run_seed, row.sample_id, purpose, attempt) for row in tried]",
+        "[attempt_seed(run_seed, str(place), purpose, attempt) for place in range(len(tried))]",
         _OF_RESPONSES,
     ),
     Mutant(
