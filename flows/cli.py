@@ -12,12 +12,10 @@ import typer
 from rich.table import Table
 
 from flows.console import (
-    MAX_FAILURES,
     ROOT,
     Devices,
     How,
     Limit,
-    MaxFailures,
     Refresh,
     Root,
     Workers,
@@ -82,15 +80,13 @@ def run(
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", how: How = None, max_failures: MaxFailures = MAX_FAILURES,
+    launcher: Launcher = "", how: How = None,
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        run_stages(
-            what, runtime_of(root, workers, devices, launcher, how, max_failures), choice
-        )
+        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
     print(results_table(root))
 
 
@@ -102,15 +98,13 @@ def stage(
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", how: How = None, max_failures: MaxFailures = MAX_FAILURES,
+    launcher: Launcher = "", how: How = None,
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        run_stages(
-            what, runtime_of(root, workers, devices, launcher, how, max_failures), choice
-        )
+        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
     print(results_table(root))
 
 

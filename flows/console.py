@@ -37,12 +37,8 @@ Devices = Annotated[
 ]
 How = Annotated[
     list[str] | None,
-    typer.Option("--runtime", help="KEY=VALUE of how to run, as runner=ray or sampler=vllm."),
+    typer.Option("--runtime", help="KEY=VALUE of how to run, as runner=ray or max_failures=0.1."),
 ]
-MaxFailures = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of a stage's rows that may fail.")
-]
-MAX_FAILURES: float = Runtime.model_fields["max_failures"].default
 Refresh = Annotated[
     list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
 ]
@@ -73,7 +69,7 @@ def errors_in_words() -> Iterator[None]:
 
 def runtime_of(
     root: Path, workers: int | None = None, devices: str = "auto", launcher: str = "",
-    how: list[str] | None = None, max_failures: float = MAX_FAILURES,
+    how: list[str] | None = None,
 ) -> Runtime:  # fmt: skip
     """Return how to run, from the words of the command line; `how` are settings of `Runtime`."""
     named = {
@@ -81,7 +77,6 @@ def runtime_of(
         "workers": workers,
         "devices": tuple(devices.split(",")),
         "train_launcher": tuple(shlex.split(launcher)),
-        "max_failures": max_failures,
     }
     return Runtime.model_validate(named | dict(parse_override(setting) for setting in how or []))
 

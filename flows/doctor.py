@@ -58,7 +58,8 @@ def _repaired(found: list[Damage], root: Path, workers: int | None, devices: str
     def tell(one: Repaired) -> None:
         out.print(f"{_name(one.damage, root)}: {one.said}", markup=False, soft_wrap=True)
 
-    runtime = runtime_of(root, workers, devices)
+    # What was committed once was accepted then, failed rows and all.
+    runtime = runtime_of(root, workers, devices, how=["max_failures=1"])
     with WorkerPool(runtime) as pool:
         results = repair(found, runtime, pool, tell=tell)
     rebuild_catalog(ArtifactStore(root))

@@ -112,6 +112,7 @@ def _told(
         f"{stage}: {len(failed)} of {total} rows failed ({share:.1%}, allowed are {allowed:.1%}): "
         f"{by_reason}\n{examples}\n"
         f"All of them: mbpo sql \"select * from '{place}' where reason in ({listed})\"\n"
-        f"Nothing is lost: mend the cause, or take the rest as it is with --max-failures {enough:g}"
-        f' (runtime={{"max_failures": {enough:g}}}), which commits at once what is computed.'
+        "Nothing is lost: mend the cause, or take the rest as it is with "
+        f"--runtime max_failures={enough:g} (of a deployment: "
+        f'runtime={{"max_failures": {enough:g}}}), which commits at once what is computed.'
     )

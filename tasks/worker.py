@@ -72,7 +72,7 @@ def answer(request: dict[str, Any], device: str, note: Callable[[str], None]) ->
         logger.exception("shard %s of %s failed", request["shard"], request["stage"])
         if isinstance(error, torch.AcceleratorError):
             raise
-        disk = trouble_of(error, Path(request["root"]))
+        disk = trouble_of(error, Path(request.get("root", ".")))
         if disk or isinstance(error, _FILES_TO_MEND):
             return {"error": disk or str(error), "transient": False, "mendable": True}
         transient = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)

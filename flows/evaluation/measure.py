@@ -92,6 +92,7 @@ def responses(
     refresh: Refresh = None,
     every: Every = False,
     root: Root = ROOT,
+    how: How = None,
 ) -> None:
     """Score answers that somebody else produced. No model runs."""
     with errors_in_words():
@@ -103,7 +104,7 @@ def responses(
             answer={"responses": given},
             evaluate={"limit": limit} | judge,
         )
-        _measure(recipe, runtime_of(root, devices="cpu"), refresh, every=every)
+        _measure(recipe, runtime_of(root, devices="cpu", how=how), refresh, every=every)
 
 
 def model(

@@ -143,7 +143,8 @@ def test_pictures_that_cannot_be_read_are_rows_with_a_reason(pope, tmp_path):
         broken.joinpath(f"{image}.png").write_bytes((pope / f"{image}.png").read_bytes())
     broken.joinpath("0.png").write_bytes(b"not a picture")
     done = mbpo("eval", "model", "embedded", "-b", "pope", "--questions", pope, "--image-root",
-                broken, "--root", tmp_path / "store", "--max-new-tokens", 4)  # fmt: skip
+                broken, "--root", tmp_path / "store", "--max-new-tokens", 4,
+                "--runtime", "max_failures=1")  # fmt: skip
     assert done.exit_code == 0, done.output
     reasons = [row["reason"] for row in rows(tmp_path / "store", "evaluate", "predictions")]
     assert len(reasons) == 36 and sum(reason is not None for reason in reasons) == 12

@@ -41,7 +41,7 @@ def test_too_many_failures_stop_a_stage_and_nothing_is_computed_twice(tmp_path):
         "ingest: 12 of 62 rows failed (19.4%, allowed are 2.0%): 12 missing_file"
     )
     assert "gone-0: missing_file (gone-0.png: No such file or directory)" in told
-    assert "--max-failures 0.2 " in told and '{"max_failures": 0.2}' in told
+    assert "--runtime max_failures=0.2 " in told and '{"max_failures": 0.2}' in told
     found = query(root, re.search(r'mbpo sql "(.*)"', told)[1]).fetchall()
     assert len(found) == 12
     with pytest.raises(TooManyFailuresError):
@@ -78,9 +78,9 @@ def test_the_command_line_says_it_in_words_and_takes_the_share(tmp_path, monkeyp
     stopped = CliRunner().invoke(app, command)
     assert stopped.exit_code == 1 and "12 of 17 rows failed" in stopped.output
     assert "Traceback" not in stopped.output
-    done = CliRunner().invoke(app, [*command, "--max-failures", "0.71"])
+    done = CliRunner().invoke(app, [*command, "--runtime", "max_failures=0.71"])
     assert done.exit_code == 0, done.output
-    assert CliRunner().invoke(app, [*command, "--max-failures", "2"]).exit_code == 2
+    assert CliRunner().invoke(app, [*command, "--runtime", "max_failures=2"]).exit_code == 2
 
 
 def test_every_stage_says_where_its_failures_stand_and_by_which_column():

@@ -48,7 +48,7 @@ def test_every_group_says_how_often_it_was_used_and_at_what_level(curriculum):
         training_config(load_recipe("mbpo")),
         curriculum=curriculum, groups_per_step=1, offline_epochs=2, max_steps=3,
     )  # fmt: skip
-    found = _uses(rows, groups, reasons, settings)
+    found = _uses(rows, groups, reasons, settings, [])
     levels = [2, 1, 0, None] if curriculum == "easy_to_hard" else [None] * 4
     assert [row["level"] for row in found] == levels
     assert [row["uses"] for row in found] == [1, 1, 1, 0]
