@@ -36,7 +36,7 @@ def check_launcher(recipe: Recipe, runtime: Runtime) -> None:
 
 def command(words: Sequence[str]) -> list[str]:
     """Return the words with the path of the program: the one beside this Python comes first."""
-    beside = Path(sys.executable).with_name(words[0])
+    beside = Path(sys.executable).parent / words[0]  # a path of its own stays what it is
     found = str(beside) if beside.is_file() else shutil.which(words[0])
     if found is None:
         raise FileNotFoundError(f"the launcher's program {words[0]!r} was not found")

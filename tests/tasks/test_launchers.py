@@ -77,3 +77,4 @@ def test_the_program_beside_this_python_comes_first(tmp_path):
     beside = Path(sys.executable).parent
     assert command(("accelerate", "launch", "-x")) == [str(beside / "accelerate"), "launch", "-x"]
     assert Path(command(("sh",))[0]).name == "sh"
+    assert command((sys.executable, "-m", "x")) == [sys.executable, "-m", "x"]  # a whole path
