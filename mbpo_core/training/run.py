@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -257,6 +258,9 @@ def _finish(
     policy.model.eval()
     model_path, adapter_path = output_dir / "model", None
     main = trainer.is_world_process_zero()
+    if main:  # a kill inside of an earlier save left pieces of it
+        for folder in (model_path, output_dir / "adapter"):
+            shutil.rmtree(folder, ignore_errors=True)
     if isinstance(policy.model, PeftModel):
         adapter_path = output_dir / "adapter"
         if main:

@@ -198,6 +198,14 @@ def test_a_kill_while_the_run_is_claimed_leaves_nothing_that_cannot_be_resumed(
     _claim(tmp_path, "settings", resume=True)
 
 
+def test_what_a_kill_inside_of_the_last_save_left_is_not_part_of_the_model(run, small, tmp_path):
+    left = tmp_path / "out" / "model" / ".tmpAbCdEf"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of the weights")
+    _, result = run(small(max_steps=1))
+    assert not left.exists() and (result.model_path / "config.json").is_file()
+
+
 def test_it_is_quiet(run, small, capfd):
     run(small(max_steps=2, save_every=1))
     out, err = capfd.readouterr()
