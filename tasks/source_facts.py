@@ -18,7 +18,7 @@ from mbpo_core.data.sources import ImageRoot, referenced_images
 from storage.codehash import code_closure
 from storage.files import atomic_write_text, sha256_file
 from storage.identity import digest
-from tasks.sources import States, file_state, load_records, source_files, states
+from tasks.sources import States, file_states, load_records, source_files, states
 
 _SETTLED_SECONDS = 2.0
 """A file as young as this may change again without a new time: clocks of file systems are coarse.
@@ -46,8 +46,9 @@ def fingerprint(path: Path, image_root: ImageRoot, root: Path) -> str:
     found = hashlib.sha256()
     for content in facts["files"]:
         found.update(content.encode())
-    for name in facts["images"]:
-        found.update(f"{name} {file_state(name, image_root)}\n".encode())
+    names = facts["images"]
+    for name, state in zip(names, file_states(names, image_root), strict=True):
+        found.update(f"{name} {state}\n".encode())
     return found.hexdigest()
 
 

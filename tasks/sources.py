@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +16,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from mbpo_core.data.json_records import open_records
-from mbpo_core.data.sources import ImageRoot, image_path
+from mbpo_core.data.sources import ImageRoot, LinkedFolder, image_path
 from mbpo_core.records import Reason, Refusal
 
 Record = dict[str, Any] | Refusal
@@ -141,11 +143,33 @@ def _arrow_rows(files: Sequence[Path]) -> Iterator[Record]:
                 yield from (_record(batch.slice(n, 1)) for n in range(batch.num_rows))
 
 
+def file_states(names: Iterable[str], image_root: ImageRoot) -> Iterator[str]:
+    """Yield `file_state` of many files: where their folder leads is found out once a folder."""
+    root = image_root.path if isinstance(image_root, LinkedFolder) else image_root
+    inside: dict[str, bool] = {}
+    for name in names:
+        path = os.path.join(root, name)
+        folder = os.path.dirname(path)
+        if folder not in inside:
+            any_file = os.path.join(os.path.abspath(folder), "any")
+            inside[folder] = not isinstance(image_path(any_file, image_root), Refusal)
+        yield (_regular_state(path) if inside[folder] else None) or file_state(name, image_root)
+
+
+def _regular_state(path: str) -> str | None:
+    """Return size and time of a regular file, None of anything else, links too."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return f"{found.st_size} {found.st_mtime_ns}" if stat.S_ISREG(found.st_mode) else None
+
+
 def file_state(name: str, image_root: ImageRoot) -> str:
     """Return size and time of an image file; `missing` for what would not be read either."""
     file = image_path(name, image_root)
     try:
-        stat = None if isinstance(file, Refusal) else file.stat()
+        found = None if isinstance(file, Refusal) else file.stat()
     except OSError:
-        stat = None
-    return "missing" if stat is None else f"{stat.st_size} {stat.st_mtime_ns}"
+        found = None
+    return "missing" if found is None else f"{found.st_size} {found.st_mtime_ns}"

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
+from mbpo_core.data.sources import LinkedFolder
 from tasks import source_facts
 from tasks.source_facts import count_records, fingerprint
-from tasks.sources import SourceError
+from tasks.sources import SourceError, file_state, file_states
 
 
 @pytest.fixture
@@ -93,3 +94,20 @@ def test_a_file_that_may_still_change_within_its_time_is_not_remembered(source, 
 def test_a_missing_source_says_so(tmp_path):
     with pytest.raises(SourceError, match="source not found"):
         count_records(tmp_path / "none.json", tmp_path)
+
+
+def test_many_states_at_once_are_those_of_each_file(tmp_path):
+    """Plain files, folders, links in and out, ways out and names that are none."""
+    root, outside = tmp_path / "images", tmp_path / "outside"
+    for folder in (root / "a", outside):
+        folder.mkdir(parents=True)
+        (folder / "x.png").write_bytes(b"x" * len(str(folder)))
+    (root / "in.png").symlink_to(root / "a" / "x.png")
+    (root / "out.png").symlink_to(outside / "x.png")
+    (root / "linked").symlink_to(outside)
+    names = ["a/x.png", "a", "in.png", "out.png", "linked/x.png", "gone.png", "../outside/x.png",
+             str(root / "a" / "x.png"), str(outside / "x.png"), "nul\0.png", "",
+             "a/../in.png"]  # fmt: skip
+    for where in (root, LinkedFolder(root)):
+        assert list(file_states(names, where)) == [file_state(name, where) for name in names]
+    assert list(file_states(["out.png", "linked/x.png"], root)) == ["missing"] * 2
