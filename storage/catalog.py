@@ -148,9 +148,7 @@ def _rows(versions: list[_Version], runs: list[RunRecord]) -> dict[str, list[dic
             for v in versions
             for name, ref in v.manifest.inputs.items()
         ],
-        "parts": [
-            _part_row(v, part) for v in versions for part in v.manifest.parts
-        ],
+        "parts": [_part_row(v, part) for v in versions for part in v.manifest.parts],
         "shards": [_shard_row(v, shard) for v in versions for shard in v.manifest.shards],
         "reasons": [
             {**v.id, "table_name": table, "reason": reason, "count": count}

@@ -7,6 +7,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+_GONE = "gone"
 # Filesystems that cannot hard-link say so with one of these; the bytes are then copied.
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
@@ -69,10 +70,19 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory tree if it is there; its name disappears first, in one step."""
-    doomed = path.parent / temporary_name("gone")
+    """Remove a directory tree if it is there; its name disappears first, in one step.
+
+    A kill in between leaves a folder `.gone-...` beside it, which `sweep_gone` removes.
+    """
+    doomed = path.parent / temporary_name(_GONE)
     try:
         os.rename(path, doomed)
     except FileNotFoundError:
         return
-    shutil.rmtree(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)  # another process may sweep it meanwhile
+
+
+def sweep_gone(folder: Path) -> None:
+    """Remove what killed processes had begun to remove in a folder."""
+    for path in folder.glob(f".{_GONE}-*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -25,7 +25,7 @@ from storage.errors import (
     LockBusy,
     UnknownArtifact,
 )
-from storage.files import fsync_tree, temporary_name
+from storage.files import fsync_tree, sweep_gone, temporary_name
 from storage.identity import Identity
 from storage.locks import file_lock
 from storage.manifest import Facts, Manifest, content_hash, read_manifest, write_manifest
@@ -176,6 +176,7 @@ class ArtifactStore:
         if published and read_intact(self._stage_path(stage) / published) is not None:
             staging.discard()
         staging.clean()
+        sweep_gone(staging.directory.parent)
 
     def staging(self, stage: str, key: str) -> Path:
         """Return the staging directory, made on demand."""

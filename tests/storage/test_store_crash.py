@@ -242,3 +242,14 @@ def test_a_resumed_build_writes_only_the_missing_shards(tmp_path):
         assert store.missing_shards("mine", KEY, [0, 1, 2]) == [0, 2]
         assert [p.name for p in store.staging("mine", KEY).iterdir()] == ["shard-00001"]
     assert store.table(build(store, shards=(0, 1, 2)), "negatives").num_rows == 9
+
+
+def test_what_a_kill_left_of_a_staging_folder_being_removed_is_swept(tmp_path):
+    """Its name is gone, its files are not: they would fill the disk, and nobody would know them."""
+    store = ArtifactStore(tmp_path)
+    ref = build(store)
+    left = store.root / "staging" / "mine" / ".gone-1-abc"
+    (left / "shard-00000").mkdir(parents=True)
+    with store.lock("mine", KEY):
+        assert not left.exists()
+    assert store.find("mine", KEY, verify=True) == ref
