@@ -29,8 +29,12 @@ def test_the_committed_results_are_good_and_the_table_of_the_page_is_theirs():
     assert report.with_table(page, report.table(rows)) == page
 
 
+@pytest.mark.slow
 def test_kills_and_damage_in_one_stage_for_real(tmp_path):
-    """The smallest trials: each failure of a promise would end with status 1."""
+    """Each failure of a promise would end with status 1.
+
+    tests/storage/test_store_crash.py and tests/tasks/test_pool.py kill in seconds.
+    """
     done, lines = harness(tmp_path, "--only", "kill,damage", "--stages", "select",
                           "--instants", "1", "--match", "a")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
