@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import subprocess
 import threading
 import time
 
@@ -22,6 +23,21 @@ ORPHANED = 3
 def end_with_parents() -> None:
     """End this process when its parent is gone, or whoever holds the pipe on standard input."""
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def let_go_of_ranks(launcher: subprocess.Popen[str]) -> None:
+    """Close the launcher's standard input when it has ended, however: ranks left behind end too.
+
+    One that was still importing when its launcher was killed has another parent by the time it
+    looks, and cannot know.
+    """
+
+    def close() -> None:
+        launcher.wait()
+        if launcher.stdin is not None:
+            launcher.stdin.close()
+
+    threading.Thread(target=close, daemon=True).start()
 
 
 def _watch(parent: int) -> None:

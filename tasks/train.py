@@ -15,6 +15,7 @@ from mbpo_core.config import Model, Recipe
 from storage.store import Coverage
 from tasks import train_process
 from tasks.launchers import command
+from tasks.lifeline import let_go_of_ranks
 from tasks.requests import request_of
 from tasks.runtime import Runtime
 from tasks.stage import Job, ShardRows, Stage
@@ -128,6 +129,7 @@ def _launch(job: Job, work: Path) -> dict[str, Any]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     with process:
+        let_go_of_ranks(process)
         assert process.stdout is not None
         said: list[str] = []
         for line in process.stdout:

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.lifeline import let_go_of_ranks
+
 REPOSITORY = Path(__file__).parents[2]
 RANK = """
 import os, sys, time
@@ -103,3 +105,32 @@ def test_a_rank_whose_standard_input_is_no_pipe_waits_for_its_parent_alone(tmp_p
         check=False,
     )
     assert done.returncode == 0
+
+
+LATE = """
+import time
+time.sleep(1.5)  # as long as imports take
+from tasks.lifeline import end_with_parents
+end_with_parents()
+time.sleep(300)
+"""
+LEAVES_ONE = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+print("started", flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_rank_that_only_imports_when_its_launcher_is_killed_ends_too():
+    """Nobody would notice: its parent is another one by the time it looks."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVES_ONE, LATE], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    ) as launcher:  # fmt: skip
+        let_go_of_ranks(launcher)
+        assert launcher.stdout.readline() == "started\n"
+        launcher.kill()
+        started_at = time.monotonic()
+        assert launcher.stdout.read() == ""  # to its end, which the rank holds open
+        assert time.monotonic() - started_at < 60
