@@ -99,7 +99,15 @@ def test_no_worker_survives_a_parent_that_is_killed(tmp_path):
     assert all(map(wait_until_gone, pids)), "workers survived their parent"
 
 
-def test_ctrl_c_ends_the_workers_and_begins_nothing_more(tmp_path, monkeypatch):
+@pytest.fixture
+def interrupts():
+    """SIGINT as Python has it from the start, whatever a library made of it in this process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_workers_and_begins_nothing_more(tmp_path, monkeypatch, interrupts):
     monkeypatch.setattr("tasks.pool.WORKER", "tests.tasks.sleepy_worker")
     begun, done = tmp_path / "begun", []
     threading.Timer(1.0, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
