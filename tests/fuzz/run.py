@@ -100,6 +100,7 @@ def fuzz(name: str, minutes: float, folder: Path) -> NoReturn:
         for number in range(50):  # an input that is too short for one draw reaches nothing
             (corpus / f"seed-{number}").write_bytes(draw.randbytes(20 * (number + 1)))
         options = ["-max_len=4096", "-len_control=0", "-timeout=60", "-rss_limit_mb=4096"]
+        options.append(f"-artifact_prefix={folder}/")  # of inputs that are slow: else they lie here
         atheris.Setup([sys.argv[0], *options, str(corpus)], findings)
         atheris.Fuzz()
     while True:
