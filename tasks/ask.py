@@ -27,7 +27,7 @@ from tasks.clock import around_the_model
 from tasks.ingest import FACTOR
 from tasks.rows import chunk
 from tasks.runtime import Runtime
-from tasks.sources import file_state
+from tasks.sources import file_states
 from tasks.stage import Job, ShardRows, Stage, slices
 
 QUESTIONS = TableSpec(
@@ -225,7 +225,8 @@ def _images_state(config: PublishedBenchmark) -> str:
     """Return a hash of the sizes and times of the image files, as `tasks.sources` does."""
     root = image_root(config)
     names = {q.image for q in published(config).questions if isinstance(q.image, str)}
-    return digest([(name, file_state(name, root)) for name in sorted(names)])
+    ordered = sorted(names)
+    return digest(list(zip(ordered, file_states(ordered, root), strict=True)))
 
 
 def _row(question: Question) -> Row:

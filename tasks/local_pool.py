@@ -15,6 +15,7 @@ import torch
 
 from tasks.models import forget_policy
 from tasks.runtime import Runtime
+from tasks.samplers import forget_sampler
 from tasks.shard_pool import (
     Note,
     ShardFailedError,
@@ -54,8 +55,9 @@ class LocalPool(ShardPool):
         return 1
 
     def release(self) -> None:
-        """Let go of the model that this process holds."""
+        """Let go of the models that this process holds, and of a sampler's process."""
         forget_policy()
+        forget_sampler()
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 

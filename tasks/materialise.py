@@ -134,9 +134,7 @@ def _commit(stage: Stage, job: Job, identity: Identity, run_id: str, seconds: fl
 
 
 def _devices(stage: Stage, job: Job) -> set[str]:
-    """Return what the shards were computed on; of a cluster only its workers know."""
-    if job.runtime.runner != "ray":
-        return set(job.runtime.slots())
+    """Return what the shards were computed on: stages without a model do not take the GPUs."""
     return {shard.info["device"] for shard in job.store.staged_shards(stage.name, job.key)}
 
 

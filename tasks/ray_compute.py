@@ -16,9 +16,10 @@ from storage.store import ArtifactStore
 from tasks.models import forget_policy
 from tasks.registry import STAGES
 from tasks.runtime import Runtime
+from tasks.samplers import forget_sampler
 from tasks.worker import answer
 
-__all__ = ["answer_here", "forget_policy", "other_code", "unseen"]
+__all__ = ["answer_here", "forget_policy", "forget_sampler", "other_code", "unseen"]
 
 
 def answer_here(

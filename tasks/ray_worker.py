@@ -56,6 +56,7 @@ class RayWorker:
     def forget(self) -> None:
         """Let go of the model."""
         self._compute.forget_policy()
+        self._compute.forget_sampler()
 
     def _hear(self, text: str) -> None:
         self._said = text

@@ -67,7 +67,6 @@ class StubPolicy(QwenVL):
         temperature: float,
         top_p: float,
         max_new_tokens: int,
-        model: nn.Module | None = None,
     ) -> list[Sampled]:
         """Words of the template's language, drawn by the seed and the prompt's length."""
         with self._counted(len(prompts)):

@@ -118,20 +118,6 @@ class Policy(Sampler, Protocol):
         """Entropy of the distribution of each response token, as `token_logps`; no gradient."""
         ...
 
-    def sample(
-        self,
-        prompts: Sequence[list[int]],
-        images: Sequence[Tensor],
-        seeds: Sequence[int],
-        *,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        model: nn.Module | None = None,
-    ) -> list[Sampled]:
-        """One response per row; a row's draw depends on its own seed only."""
-        ...
-
     def frozen(self) -> AbstractContextManager[None]:
         """Inside, no parameter requires a gradient (an attack needs that of the image only)."""
         ...

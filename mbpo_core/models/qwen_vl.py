@@ -179,7 +179,6 @@ class QwenVL:
         temperature: float,
         top_p: float,
         max_new_tokens: int,
-        model: nn.Module | None = None,
     ) -> list[Sampled]:
         """Draw y ~ pi(. | q, v) for each row (eq. 6 when v is the negative image).
 
@@ -190,7 +189,7 @@ class QwenVL:
         Errors: ValueError for settings out of range or a row beyond `max_length`.
         """
         self.check_prompts(prompts, images, seeds, max_new_tokens)
-        base = unwrapped(self.model if model is None else model)
+        base = unwrapped(self.model)
         # Rows of one prompt and image are continued from one prefill.
         kinds = [(id(image), *prompt) for prompt, image in zip(prompts, images, strict=True)]
         numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}

@@ -2,11 +2,13 @@
 
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
+from tasks import samplers
 from tasks.local_pool import LocalPool
 from tasks.materialise import materialise
 from tasks.models import open_policy
@@ -94,15 +96,18 @@ def test_local_makes_the_bytes_of_the_worker_processes(finished, tmp_path):
     assert torch.get_num_threads() == threads
 
 
-def test_local_reports_failures_as_worker_processes_do_and_forgets_its_model(tmp_path):
+def test_local_reports_failures_as_worker_processes_do_and_forgets_its_model(tmp_path, monkeypatch):
+    ended = []
+    engine = SimpleNamespace(close=lambda: ended.append("vllm"))
     with open_pool(runtime(tmp_path, runner="local")) as pool:
         assert isinstance(pool, LocalPool)
         with pytest.raises(ShardFailedError, match=r"^shard 3 of nope: KeyError: 'recipe'$"):
             pool.run({"stage": "nope"}, 3)
         policy = open_policy(small_recipe().policy, "cpu")
         assert open_policy(small_recipe().policy, "cpu") is policy
+        monkeypatch.setitem(samplers._held, ("engine",), engine)
         pool.release()
-        assert open_policy(small_recipe().policy, "cpu") is not policy
+        assert open_policy(small_recipe().policy, "cpu") is not policy and ended == ["vllm"]
     with pytest.raises(WorkerDiedError, match="closed"):
         pool.run({"stage": "nope"}, 3)
 
