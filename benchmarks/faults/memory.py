@@ -20,7 +20,7 @@ from storage.store import ArtifactStore
 
 FITS = {"score": 2, "mine": 2, "respond": 2, "answer": 2}
 """Rows of one forward pass or draw, by stage; their packs have more."""
-TOLERANCE = 2e-4
+TOLERANCE = 2e-5
 """Nats, in float32 on a CPU: another batch shape rounds differently."""
 PIXELS = 0.002
 """Share of the values of an attacked picture that may differ, by one step of the attack: the sign
