@@ -36,16 +36,19 @@ status: $(INSTALLED)  ## say what stands
 ##@ Development
 .PHONY: test test-all mutants fuzz lint format testbed audit
 test: lint | .prefect/tests  ## import contracts, ruff and all tests but the slow: make test [ARGS="tests/storage -x"]
-	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 test-all: lint | .prefect/tests  ## the slow tests too
-	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or not slow" $(ARGS)
 
 mutants: $(INSTALLED) | .prefect/tests  ## make plausible mistakes, one at a time: a test must notice each [ARGS=name]
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m tests.mutation.run $(ARGS)
 
 fuzz: $(INSTALLED)  ## fuzz ingest and verifier, all targets side by side: make fuzz [ARGS="--minutes 10 --target records"]
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m tests.fuzz.run $(ARGS)
+
+# Test files side by side, one process a core; ARGS="-n 0" runs them in this one.
+SIDE_BY_SIDE := -n logical --maxprocesses=4 --dist loadfile
 
 # Tests keep to themselves: nothing is asked of the network or of the user's own Prefect.
 TEST_ENVIRONMENT := PREFECT_HOME="$(CURDIR)/.prefect/tests" PREFECT_API_URL= HF_HUB_OFFLINE=1
@@ -82,7 +85,7 @@ BENCH_PYTHON ?= $(BIN)/python
 bench: $(INSTALLED)  ## benchmarks on the CPU, side by side with the usual way (an hour): make bench [BENCH="score attack"]
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.bench_$$name $(ARGS); done
 
-BENCH ?= score attack train pipeline scaling
+BENCH ?= score attack sample train pipeline scaling
 
 bench-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED))  ## the method core at the true sizes, on a GPU [ARGS="--only score,attack --models 2b"]
 	@$(BENCH_PYTHON) -m benchmarks.bench_gpu $(ARGS)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from benchmarks import baselines, bench_attack, bench_score, measure
+from benchmarks import baselines, bench_attack, bench_sample, bench_score, measure
 from benchmarks.models import QUARTER, TINY, describe, random_policy, words_tokenizer
 from benchmarks.rows import QUESTION_WORDS, RESPONSE_WORDS, made_rows
 from mbpo_core.models.preprocessing import to_unit
@@ -46,6 +46,23 @@ def test_bench_score_runs(monkeypatch, capsys):
         "score_one_question", "score_four_turns", "embedded_one_question", "embedded_four_turns",
     }  # fmt: skip
     assert all(value > 0 for value in found.values())
+
+
+def test_bench_sample_runs(monkeypatch, capsys):
+    given = smallest(monkeypatch, bench_sample)[:4]
+    bench_sample.main([*given, "--tokens", "6"])
+    told = capsys.readouterr().out
+    found = ratios(told)
+    assert set(found) == {
+        "sample_one_question", "sample_questions", "embedded_one_question", "embedded_questions",
+    }  # fmt: skip
+    assert all(value > 0 for value in found.values())
+    assert told.count("greedy_answers=8 of 8") == 4 * 3
+
+
+def test_bench_sample_times_nothing_that_answers_otherwise():
+    with pytest.raises(ValueError, match="6 of 8 greedy answers agree"):
+        bench_sample.agree("x", [[1]] * 8, [[1]] * 6 + [[2]] * 2, 8)
 
 
 def test_bench_attack_runs(monkeypatch, capsys):
