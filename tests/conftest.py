@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 torch.set_num_threads(1)
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before Prefect is imported: a home for each process
+    _home = Path(os.environ.get("PREFECT_HOME", ".prefect/tests")).absolute()
+    os.environ["PREFECT_HOME"] = str(_home / os.environ["PYTEST_XDIST_WORKER"])
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WORDNET = Path("/usr/share/wordnet")
