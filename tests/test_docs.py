@@ -2,12 +2,14 @@
 
 import ast
 import importlib
+import importlib.metadata
 import itertools
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -18,6 +20,7 @@ from tasks.registry import ORDER, STAGES
 from tests.servers import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
+PIPELINE = (CHECKOUT / "docs" / "pipeline.md").read_text()
 PAPER_MAP = (CHECKOUT / "mbpo_core" / "README.md").read_text()
 PAGES = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/*.md")])
 
@@ -64,9 +67,20 @@ def test_every_deployment_of_the_pages_is_served_or_pooled():
     assert asked and asked <= {f"mbpo/{name}{end}" for name in DEPLOYMENTS for end in ("", "-pool")}
 
 
-def test_the_readme_names_every_stage_with_its_artifact():
+def test_every_stage_is_named_with_its_artifact():
     for name in ORDER:
-        assert f"| `{name}` | `{STAGES[name].tables[0].name}` |" in README
+        assert f"| `{name}` | `{STAGES[name].tables[0].name}` |" in PIPELINE
+    for page in (README, PIPELINE):
+        assert " ─► ".join(ORDER) in page
+
+
+def test_what_is_cited_is_one_thing_in_both_places():
+    cited = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text())
+    paper = cited["preferred-citation"]
+    assert paper["title"] in README and paper["url"] in README
+    names = " and ".join(f"{a['given-names']} {a['family-names']}" for a in paper["authors"])
+    assert names in " ".join(README.split())
+    assert cited["version"] == importlib.metadata.version("mbpo")
 
 
 def test_files_that_the_pages_point_at_exist():

@@ -113,10 +113,10 @@ def test_what_is_done_is_not_done_again_and_other_settings_are(tmp_path):
     assert math.isclose(finished(runs[0], tmp_path).learning_rate, 1e-4)
 
 
-def test_the_readme_shows_what_was_measured_and_all_of_it():
+def test_the_page_shows_what_was_measured_and_all_of_it():
     results = json.loads((CHECKOUT / "benchmarks/compare/results.json").read_text())["rows"]
     assert list(results) == ["base", *(row.name for row in rows())]
-    page = (CHECKOUT / "README.md").read_text()
+    page = (CHECKOUT / "docs/comparison.md").read_text()
     for name, row in results.items():
         cells = [str(Cell(**row["cells"][column])) for column in list(COLUMNS)[:6]]
         label = name if name == "base" else f"`{name}`"
