@@ -30,7 +30,10 @@ def deployments(package: str = "flows") -> list[RunnerDeployment]:
     pipeline = importlib.import_module(f"{package}.pipeline")
     return [
         pipeline.mbpo.to_deployment(
-            name=name, parameters=dict(parameters), entrypoint_type=EntrypointType.MODULE_PATH
+            name=name,
+            parameters=dict(parameters),
+            tags=[FLOW_NAME],
+            entrypoint_type=EntrypointType.MODULE_PATH,
         )
         for name, parameters in pipeline.DEPLOYMENTS.items()
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.run_names import run_name
 from tasks.registry import ORDER
 
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
@@ -18,7 +19,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 
 @flow(
     name="mbpo",
-    flow_run_name="{recipe}",
+    flow_run_name=run_name,
     log_prints=True,
     task_runner=ThreadPoolTaskRunner(max_workers=64),  # threads wait; the workers are the limit
 )

@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from tasks.materialise import RunShards
 
 
+FailedTry = Callable[[str, str], None]
+"""Called with the name of a shard that is tried again, and why; from any thread."""
+
+
+def _untold(shard: str, why: str) -> None:
+    """Tell nobody."""
+
+
 @contextmanager
-def shard_runner(runtime: Runtime) -> Iterator[tuple[ShardPool, RunShards]]:
+def shard_runner(
+    runtime: Runtime, failed_try: FailedTry = _untold
+) -> Iterator[tuple[ShardPool, RunShards]]:
     """Open the workers of a run, and say how `materialise` has its shards computed on them.
 
+    On a Ray cluster tries are told where they happen, in the log of the task run, and not here.
     Leaving the block ends the workers, however the flow ends: threads that wait wake up too.
     """
     if runtime.runner == "ray":
@@ -33,34 +44,39 @@ def shard_runner(runtime: Runtime) -> Iterator[tuple[ShardPool, RunShards]]:
         from tasks.runners import open_pool
 
         with open_pool(runtime) as pool:
-            yield pool, _in_threads(pool, runtime.retries)
+            yield pool, _in_threads(pool, runtime.retries, failed_try)
 
 
-def shard_task(compute: Callable[..., dict[str, Any]], retries: int) -> Any:
+def shard_task(
+    compute: Callable[..., dict[str, Any]], retries: int, failed_try: FailedTry = _untold
+) -> Any:
     """Return the task that computes one shard."""
+
+    def try_again(task: Task, task_run: TaskRun, state: State) -> bool:
+        error = state.result(raise_on_failure=False)
+        worth = worth_another_try(error)
+        if worth:
+            failed_try(task_run.name, str(error))
+        return worth
+
     return task(
         compute,
         name="shard",
         task_run_name="{stage}-{shard:04d}",
         retries=retries,
-        retry_condition_fn=_try_again,
+        retry_condition_fn=try_again,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
 
 
-def _try_again(task: Task, task_run: TaskRun, state: State) -> bool:
-    """Say whether Prefect tries a shard again."""
-    return worth_another_try(state.result(raise_on_failure=False))
-
-
-def _in_threads(pool: ShardPool, retries: int) -> RunShards:
+def _in_threads(pool: ShardPool, retries: int, failed_try: FailedTry) -> RunShards:
     """Return how shards are computed by the threads of the flow, which wait for the workers."""
 
     def compute(stage: str, shard: int, request: dict[str, Any], note: Note) -> dict[str, Any]:
         return pool.run(request, shard, note)
 
-    shards_of = shard_task(compute, retries)
+    shards_of = shard_task(compute, retries, failed_try)
 
     def run_shards(
         request: dict[str, Any],

@@ -1,5 +1,6 @@
 """A real server and runner for tests, in a home and on a port of their own."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -93,6 +94,13 @@ class Place:
             rows = database.execute("select state_type from flow_run order by created").fetchall()
         database.close()
         return [state for (state,) in rows]
+
+    def named_runs(self) -> list[tuple[str, list[str]]]:
+        """Names and tags of all flow runs, oldest first, from the server's database."""
+        with sqlite3.connect(f"file:{self.home.folder}/prefect.db?mode=ro", uri=True) as database:
+            rows = database.execute("select name, tags from flow_run order by created").fetchall()
+        database.close()
+        return [(name, sorted(json.loads(tags))) for name, tags in rows]
 
     def processes(self) -> list[str]:
         return [" ".join(process.cmdline()) for process in leftovers(self.home)]
