@@ -51,8 +51,14 @@ def with_table(page: str, text: str) -> str:
     return before + BEGIN + text + END + rest.split(END, 1)[1]
 
 
+def merged(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the old rows, those that were measured again replaced, and behind them what is new."""
+    found = {(row["fault"], row["case"]): row for row in old}
+    return list((found | {(row["fault"], row["case"]): row for row in new}).values())
+
+
 def write(lines: Iterable[dict[str, Any]]) -> None:
-    """Write the committed results and the page's table."""
-    rows = rows_of(lines)
+    """Write the committed results and the page's table; what was not done again stays."""
+    rows = merged(json.loads(RESULTS.read_text(encoding="utf-8")), rows_of(lines))
     atomic_write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
     atomic_write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), table(rows)))

@@ -29,6 +29,19 @@ def test_the_committed_results_are_good_and_the_table_of_the_page_is_theirs():
     assert report.with_table(page, report.table(rows)) == page
 
 
+def test_a_family_that_was_done_again_replaces_its_rows_and_no_others():
+    line = {"stage": "score", "state": "passed", "redone": 1, "seconds": 2.0}
+    first = [
+        line | {"fault": "kill", "case": "flow"},
+        line | {"fault": "prefect", "case": "server"},
+    ]
+    again = [line | {"fault": "prefect", "case": "server", "redone": 0}] * 3
+    rows = report.merged(report.rows_of(first), report.rows_of(again))
+    assert [(row["case"], row["trials"], row["redone_at_most"]) for row in rows] == [
+        ("flow", 1, 1), ("server", 3, 0)
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_kills_and_damage_in_one_stage_for_real(tmp_path):
     """Each failure of a promise would end with status 1.
