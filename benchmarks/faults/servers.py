@@ -21,19 +21,18 @@ from storage.store import ArtifactStore
 from tasks.registry import ORDER
 
 VICTIMS = ("server", "runner", "flow run")
-START_SECONDS = 240.0
-NURSERY_SECONDS = 6.0
-"""About what a run imports before its first shard, added to the span of instants."""
+START_SECONDS = 480.0
 _OTHERS = ("PREFECT_", "MBPO_")
 
 
 def trials(instants: int) -> list[Trial]:
-    """Return random instants of a whole run for each of the three processes."""
-    return [Trial("prefect", case, ORDER[-1], n) for n in range(instants) for case in VICTIMS]
+    """Return random instants for each of the three processes, all stages in turn."""
+    return [Trial("prefect", case, ORDER[n % len(ORDER)], n)
+            for n in range(instants) for case in VICTIMS]  # fmt: skip
 
 
 def perform(trial: Trial, world: World, box: Path) -> Outcome:
-    """Bring all up, kill one in the middle of `mbpo/full`, bring up and run again, compare."""
+    """Bring all up, kill one while `mbpo/full` is in a stage, bring up and run again, compare."""
     home, root = Home(box / "home", free_port()), box / "store"
     try:
         _launch(home, "up", "--port", str(home.port))
@@ -84,10 +83,18 @@ def _run(home: Home, root: Path, *options: str) -> None:
 
 
 def _strike(trial: Trial, world: World, home: Home, root: Path) -> bool:
-    """Kill the victim at an instant of the run; False where its flow run was over by then."""
-    _await(lambda: (root / "runs").is_dir() or _flow_run(home) is not None)
-    spans = sum(world.spans[stage]["flow"] for stage in ORDER)
-    time.sleep(trial.random().random() * (spans + NURSERY_SECONDS))
+    """Kill the victim in the trial's stage; False where its flow run was over by then.
+
+    The stage's shards are waited for, not the clock: a run on a busy machine would still be
+    importing when its undisturbed one had ended.
+    """
+    random = trial.random()
+    shards = {name: len(world.store.manifest(ref).shards)
+              for name in ORDER if (ref := world.store.resolve(name))}  # fmt: skip
+    before = sum(shards[name] for name in ORDER[: ORDER.index(trial.stage)])
+    wanted = before + random.randrange(shards[trial.stage])
+    _await(lambda: len(_stored(root)) >= wanted)
+    time.sleep(random.random() * world.spans[trial.stage]["flow"] / shards[trial.stage])
     if trial.case == "flow run":
         victim: Any = _flow_run(home)
     else:
@@ -111,7 +118,7 @@ def _await(condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise Broken("the run did not begin")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def _stored(root: Path) -> set[tuple[str, int, str]]:
