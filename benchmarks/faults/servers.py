@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,11 +18,15 @@ from benchmarks.faults.trials import Outcome, Trial
 from benchmarks.faults.world import SETTINGS, Broken, World, check_visible
 from deployments.home import CHECKOUT, Home
 from deployments.processes import free_port, leftovers, recall
+from storage.locks import file_lock
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
 
 VICTIMS = ("server", "runner", "flow run")
 START_SECONDS = 480.0
+NURSERY_SECONDS = 3.0
+"""About what a run imports before its first shard, added to the span of instants."""
+_DATABASE = "prefect.db"
 _OTHERS = ("PREFECT_", "MBPO_")
 
 
@@ -32,26 +37,40 @@ def trials(instants: int) -> list[Trial]:
 
 
 def perform(trial: Trial, world: World, box: Path) -> Outcome:
-    """Bring all up, kill one while `mbpo/full` is in a stage, bring up and run again, compare."""
-    home, root = Home(box / "home", free_port()), box / "store"
+    """Kill one while its deployment computes a stage, bring all up, run it again, compare."""
+    home, root = _fresh_home(world, box), world.before(trial.stage, box / "store")
+    earlier = _stored(root)
     try:
         _launch(home, "up", "--port", str(home.port))
-        _run(home, root)
-        struck = _strike(trial, world, home, root)
+        _run(home, trial.stage, root)
+        struck = _strike(trial, world, home, root, len(earlier))
         time.sleep(1.0)
         before = _stored(root)
         check_visible(root)
         _launch(home, "up", "--port", str(home.port))
-        _run(home, root, "--watch", "--watch-timeout", "500")
+        _run(home, trial.stage, root, "--watch", "--watch-timeout", "500")
     finally:
         _launch(home, "down")
     if rest := [" ".join(p.cmdline()) for p in leftovers(home)]:
         raise Broken(f"still running after `down`: {rest}")
     check_visible(root)
-    world.check(root, ORDER)
+    world.check(root, (trial.stage,))
     if lost := before - _stored(root):
         raise Broken(f"stored shards were computed again: {sorted(lost)}")
-    return Outcome(0, {"struck": struck, "shards_before": len(before)})
+    return Outcome(0, {"struck": struck, "shards_before": len(before - earlier)})
+
+
+def _fresh_home(world: World, box: Path) -> Home:
+    """Return a home whose database has its schema: making it takes longer than a stage."""
+    template = Home(world.folder / "home", free_port())
+    with file_lock(world.folder / "home.lock"):
+        if not (template.folder / _DATABASE).is_file():
+            _launch(template, "up", "--port", str(template.port))
+            _launch(template, "down")
+    home = Home(box / "home", free_port())
+    home.create()
+    shutil.copyfile(template.folder / _DATABASE, home.folder / _DATABASE)
+    return home
 
 
 def _environment(home: Home) -> dict[str, str]:
@@ -75,26 +94,24 @@ def _launch(home: Home, verb: str, *options: str) -> None:
     _command(home, "deployments.launch", verb, *options, "--home", str(home.folder))
 
 
-def _run(home: Home, root: Path, *options: str) -> None:
+def _run(home: Home, stage: str, root: Path, *options: str) -> None:
     how = {"root": str(root), "devices": ["cpu"], "workers": 1}
     given = {"overrides": SETTINGS, "runtime": how}
     words = [w for name, value in given.items() for w in ("-p", f"{name}={json.dumps(value)}")]
-    _command(home, "prefect", "deployment", "run", "mbpo/full", *options, *words)
+    _command(home, "prefect", "deployment", "run", f"mbpo/{stage}", *options, *words)
 
 
-def _strike(trial: Trial, world: World, home: Home, root: Path) -> bool:
+def _strike(trial: Trial, world: World, home: Home, root: Path, earlier: int) -> bool:
     """Kill the victim in the trial's stage; False where its flow run was over by then.
 
     The stage's shards are waited for, not the clock: a run on a busy machine would still be
     importing when its undisturbed one had ended.
     """
     random = trial.random()
-    shards = {name: len(world.store.manifest(ref).shards)
-              for name in ORDER if (ref := world.store.resolve(name))}  # fmt: skip
-    before = sum(shards[name] for name in ORDER[: ORDER.index(trial.stage)])
-    wanted = before + random.randrange(shards[trial.stage])
-    _await(lambda: len(_stored(root)) >= wanted)
-    time.sleep(random.random() * world.spans[trial.stage]["flow"] / shards[trial.stage])
+    shards = len(world.store.manifest(world.store.resolve(trial.stage)).shards)
+    wanted = earlier + random.randrange(shards)
+    _await(lambda: len(_stored(root)) >= wanted and _flow_run(home) is not None)
+    time.sleep(random.random() * (world.spans[trial.stage]["flow"] / shards + NURSERY_SECONDS))
     if trial.case == "flow run":
         victim: Any = _flow_run(home)
     else:
