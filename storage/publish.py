@@ -138,14 +138,19 @@ def read_intact(directory: Path, verify: bool = False) -> Manifest | None:
         manifest = read_manifest(directory)
     except DamagedArtifact:
         return None
+    return manifest if whole(directory, manifest, verify) else None
+
+
+def whole(directory: Path, manifest: Manifest, verify: bool = False) -> bool:
+    """Return whether all files of a manifest are there with the right size (`verify`: bytes)."""
     expected = [(directory / part.name, part) for part in manifest.parts]
     expected += [(directory / FILES / file.path, file) for file in manifest.files]
     for path, info in expected:
         if not path.is_file() or path.stat().st_size != info.bytes:
-            return None
+            return False
         if verify and sha256_file(path) != info.sha256:
-            return None
-    return manifest
+            return False
+    return True
 
 
 def committed_at(directory: Path) -> str:

@@ -17,9 +17,14 @@ import pyarrow.parquet as pq
 from storage.refs import check_name
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+ALIASES = {"rollouts": "train_rollouts"}
+"""Further names of views in the catalogue, and the tables whose rows they show."""
 RESERVED = frozenset(
-    {"artifacts", "artifact_inputs", "parts", "reasons", "runs", "run_stages", "shards"}
-)
+    {
+        "artifacts", "artifact_inputs", "identities", "latest", "lineage", "parts", "reasons",
+        "runs", "run_stages", "shards", *ALIASES,
+    }
+)  # fmt: skip
 
 _ROWS_PER_GROUP = 65_536
 # A point lookup of one image decodes its whole row group, and dataset viewers refuse groups
@@ -46,9 +51,10 @@ def with_image_metadata(schema: pa.Schema) -> pa.Schema:
 def check_table_name(name: str) -> str:
     """Return `name` if the catalogue can make a view of it, else raise ValueError."""
     check_name("table name", name)
-    if name in RESERVED or name.endswith("_all") or "__" in name:
+    if name in RESERVED or name.endswith(("_all", "_latest")) or "__" in name:
         raise ValueError(
-            f"table name {name!r} is taken by the catalogue ({sorted(RESERVED)}, *_all, *__*)"
+            f"table name {name!r} is taken by the catalogue "
+            f"({sorted(RESERVED)}, *_all, *_latest, *__*)"
         )
     return name
 

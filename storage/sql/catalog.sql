@@ -73,3 +73,19 @@ CREATE TABLE run_stages (
     key VARCHAR NOT NULL,
     content VARCHAR NOT NULL
 );
+
+CREATE TABLE latest (
+    recipe VARCHAR NOT NULL,
+    table_name VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    content VARCHAR NOT NULL,
+    shown BOOLEAN NOT NULL -- by the view that has the table's plain name
+);
+
+CREATE TABLE identities (
+    stage VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    name VARCHAR NOT NULL, -- dotted, such as config.mine.steps
+    value VARCHAR NOT NULL -- JSON
+);
