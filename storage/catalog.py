@@ -92,6 +92,10 @@ def _asked(
         return ask(_checked(path, sql, external))
     except duckdb.IOException as error:
         logger.warning("rebuilding the catalogue: %s", error)
+    except duckdb.CatalogException:
+        # A table that is not there may be one that this catalogue is too old to have.
+        if not os.access(path.parent, os.W_OK):
+            raise
     rebuild_catalog(ArtifactStore(path.parent))
     return ask(_checked(path, sql, external))
 

@@ -1,13 +1,13 @@
 """What the catalogue's own tables say: rows from manifests and run records."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from storage.guard import glob_escaped
-from storage.identity import canonical_json
 from storage.manifest import Manifest, PartInfo
 from storage.publish import committed_at, whole
 from storage.refs import ArtifactRef
@@ -77,7 +77,7 @@ def rows_of(versions: list[Version], runs: list[RunRecord]) -> dict[str, list[di
             for v in versions
             for name, ref in v.manifest.inputs.items()
         ],
-        "identities": list(_identities(versions)),
+        "identities": _identities(versions),
         "parts": [_part(v, part) for v in versions for part in v.manifest.parts],
         "shards": [_shard(v, shard) for v in versions for shard in v.manifest.shards],
         "reasons": [
@@ -118,21 +118,13 @@ def _artifact(version: Version) -> dict[str, Any]:
     }
 
 
-def _identities(versions: Iterable[Version]) -> Iterator[dict[str, Any]]:
-    """Yield what decides each key; contents of one key share it."""
+def _identities(versions: Iterable[Version]) -> list[dict[str, str]]:
+    """Return what decides each key; the contents of one key share it."""
     by_key = {(v.manifest.ref.stage, v.manifest.ref.key): v.manifest.identity for v in versions}
-    for (stage, key), identity in by_key.items():
-        for name, value in _flat(identity):
-            yield {"stage": stage, "key": key, "name": name, "value": canonical_json(value)}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested names as dotted ones; an empty mapping stays a value."""
-    for name, item in value.items():
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", item
+    return [
+        {"stage": stage, "key": key, "identity": json.dumps(identity, sort_keys=True)}
+        for (stage, key), identity in by_key.items()
+    ]
 
 
 def _latest(versions: list[Version], runs: list[RunRecord]) -> list[dict[str, Any]]:

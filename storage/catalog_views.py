@@ -23,44 +23,67 @@ _VERSION = {"key", "content"}
 def create_views(
     connection: duckdb.DuckDBPyConnection, versions: list[Version], runs: list[RunRecord]
 ) -> None:
-    """Create the views of `lineage` and of every table that a version has, with their comments."""
-    connection.execute(sql_text("lineage"))
-    for table, version in latest_of_all(versions, runs).items():
-        _create_view(connection, table, version.glob(table))
-    for version in versions:
-        for table in version.manifest.tables:
-            _create_view(connection, version.view(table), version.glob(table))
-    own = _own_columns(connection)
-    latest = latest_by_recipe(versions, runs)
+    """Create the views of every table that a version has, and all comments."""
+    of_one = {
+        table: _view_of(table, version.glob(table))
+        for table, version in latest_of_all(versions, runs).items()
+    } | {
+        version.view(table): _view_of(version.view(table), version.glob(table))
+        for version in versions
+        for table in version.manifest.tables
+    }
+    _create(connection, of_one)
+    own, latest = _own_columns(connection), latest_by_recipe(versions, runs)
+    of_several = {name: sql_text(name) for name in ("lineage", "identity_values")}
     for table in sorted({table for version in versions for table in version.manifest.tables}):
         of_it = [version for version in versions if table in version.manifest.tables]
-        _create_view_of_all(connection, table, of_it, own[table])
-        _create_view_of_latest(connection, table, latest, own[table])
-    _create_aliases(connection)
+        of_several[f"{table}_all"] = _view_of_all(table, of_it, own[table])
+        of_several[f"{table}_latest"] = _view_of_latest(table, latest, own[table])
+    _create(connection, of_several)
+    _create(connection, _aliases(connection))
     _comment(connection)
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, view: str, glob: str) -> None:
-    sql = Template(sql_text("view_one")).substitute(view=_name(view), paths=_texts([glob]))
-    _execute_view(connection, view, sql)
+def _create(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> None:
+    """Execute statements by view; one that fails leaves that view out.
+
+    In one transaction, since outside of it each is forced to the disk alone. An error ends a
+    transaction: then one by one.
+    """
+    connection.execute("BEGIN")
+    try:
+        for sql in views.values():
+            connection.execute(sql)
+        connection.execute("COMMIT")
+    except duckdb.Error:
+        connection.execute("ROLLBACK")
+        for view, sql in views.items():
+            _execute_alone(connection, view, sql)
 
 
-def _create_view_of_all(
-    connection: duckdb.DuckDBPyConnection, table: str, versions: list[Version], own: set[str]
-) -> None:
+def _execute_alone(connection: duckdb.DuckDBPyConnection, view: str, sql: str) -> None:
+    try:
+        connection.execute(sql)
+    except duckdb.Error as error:
+        # DuckDB reads the footers here. One rotten part must not take all other views with it.
+        logger.warning("the catalogue has no view %s: %s", view, error)
+
+
+def _view_of(view: str, glob: str) -> str:
+    return Template(sql_text("view_one")).substitute(view=_name(view), paths=_texts([glob]))
+
+
+def _view_of_all(table: str, versions: list[Version], own: set[str]) -> str:
     prefix = "artifact_" if own & _VERSION else ""
-    sql = Template(sql_text("view_all")).substitute(
+    return Template(sql_text("view_all")).substitute(
         view=_name(f"{table}_all"),
         paths=_texts(version.glob(table) for version in versions),
         key=_name(f"{prefix}key"),
         content=_name(f"{prefix}content"),
     )
-    _execute_view(connection, f"{table}_all", sql)
 
 
-def _create_view_of_latest(
-    connection: duckdb.DuckDBPyConnection, table: str, latest: Latest, own: set[str]
-) -> None:
+def _view_of_latest(table: str, latest: Latest, own: set[str]) -> str:
     # One branch a recipe: a filter on `recipe` then opens the files of that recipe alone.
     branches = [
         Template(sql_text("view_latest")).substitute(
@@ -73,29 +96,18 @@ def _create_view_of_latest(
         for (recipe, name), version in latest.items()
         if name == table
     ]
-    view = f"{table}_latest"
-    union = "\nUNION ALL BY NAME\n".join(branches)
-    _execute_view(connection, view, f"CREATE VIEW {_name(view)} AS\n{union}")
+    return f"CREATE VIEW {_name(f'{table}_latest')} AS\n" + "UNION ALL BY NAME\n".join(branches)
 
 
-def _create_aliases(connection: duckdb.DuckDBPyConnection) -> None:
-    columns = _columns(connection)
-    for alias, table in ALIASES.items():
-        for view in (name for name in columns if name in _family(table)):
-            of_it = _name(alias + view.removeprefix(table))
-            _execute_view(connection, alias, f"CREATE VIEW {of_it} AS FROM {_name(view)}")
-
-
-def _family(table: str) -> tuple[str, ...]:
-    return table, f"{table}_all", f"{table}_latest"
-
-
-def _execute_view(connection: duckdb.DuckDBPyConnection, view: str, sql: str) -> None:
-    try:
-        connection.execute(sql)
-    except duckdb.Error as error:
-        # DuckDB reads the footers here. One rotten part must not take all other views with it.
-        logger.warning("the catalogue has no view %s: %s", view, error)
+def _aliases(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return views under a further name, of those that there are."""
+    there = _columns(connection)
+    return {
+        f"{alias}{suffix}": f"CREATE VIEW {_name(alias + suffix)} AS FROM {_name(table + suffix)}"
+        for alias, table in ALIASES.items()
+        for suffix in ("", "_all", "_latest")
+        if table + suffix in there
+    }
 
 
 def _own_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
@@ -131,7 +143,7 @@ def _comment(connection: duckdb.DuckDBPyConnection) -> None:
             for column, text in described.columns.items()
             if column in columns[name]
         ]
-    connection.execute(";\n".join(statements))
+    connection.execute(";\n".join(["BEGIN", *statements, "COMMIT"]))
 
 
 @cache

@@ -21,8 +21,8 @@ ALIASES = {"rollouts": "train_rollouts"}
 """Further names of views in the catalogue, and the tables whose rows they show."""
 RESERVED = frozenset(
     {
-        "artifacts", "artifact_inputs", "identities", "latest", "lineage", "parts", "reasons",
-        "runs", "run_stages", "shards", *ALIASES,
+        "artifacts", "artifact_inputs", "identities", "identity_values", "latest", "lineage",
+        "parts", "reasons", "runs", "run_stages", "shards", *ALIASES,
     }
 )  # fmt: skip
 

@@ -86,6 +86,5 @@ CREATE TABLE latest (
 CREATE TABLE identities (
     stage VARCHAR NOT NULL,
     key VARCHAR NOT NULL,
-    name VARCHAR NOT NULL, -- dotted, such as config.mine.steps
-    value VARCHAR NOT NULL -- JSON
+    identity JSON NOT NULL
 );

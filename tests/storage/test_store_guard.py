@@ -51,7 +51,8 @@ def test_whatever_only_reads_is_answered(store, sql):
 def test_every_view_can_be_read(store):
     for (name,) in query(store.root, "SELECT view_name FROM duckdb_views() WHERE NOT internal "
                                      "AND database_name = 'catalog'").fetchall():  # fmt: skip
-        assert query(store.root, f'FROM "{name}"').fetchall()
+        rows = query(store.root, f'FROM "{name}"').fetchall()
+        assert rows or name == "lineage", name  # one artifact, made from nothing
 
 
 def test_a_file_of_the_store_can_be_read_by_its_name(store):
