@@ -26,10 +26,11 @@ from flows.console import (
 )
 from flows.doctor import doctor
 from flows.evaluation.app import evaluation
+from flows.formats import cell
+from flows.sql import sql
 from flows.summary import results_table
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
-from storage.catalog import query as catalog_query
 from storage.store import ArtifactStore
 from tasks.gallery import draw_gallery
 from tasks.pipeline import Choice
@@ -41,6 +42,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(evaluation, name="eval")
 app.command()(doctor)
+app.command()(sql)
 
 Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
 Settings = Annotated[
@@ -138,41 +140,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
 
 
-@app.command()
-def sql(
-    query: Annotated[str, typer.Argument(help="A query over samples, scores, selection, ...")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    external: Annotated[
-        bool, typer.Option("--external", help="Allow other files, writing, and extensions.")
-    ] = False,
-    root: Root = ROOT,
-) -> None:
-    """Query the artifacts with DuckDB, reading only; `mbpo ls` names the tables."""
-    import duckdb
-
-    with errors_in_words():
-        try:
-            found = catalog_query(root, query, external=external)
-            names = [column[0] for column in found.description or ()]
-            rows = found.fetchall()
-        except duckdb.Error as error:
-            raise ValueError(str(error)) from None
-    if as_json:
-        for row in rows:
-            print(json.dumps(dict(zip(names, row, strict=True)), default=str))
-        return
-    table = Table(*names)
-    for row in rows:
-        table.add_row(*[_cell(value) for value in row])
-    out.print(table, markup=False)
-    out.print(f"{len(rows)} rows")
-
-
-def _cell(value: Any) -> str:
-    text = f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
 @app.command(name="ls")
 def list_artifacts(root: Root = ROOT) -> None:
     """List all versions of all artifacts."""
@@ -204,7 +171,7 @@ def show(
     out.print_json(json.dumps(facts, default=str))
     out.print(f"folder: {store.path(found).absolute()}", markup=False)
     for row in store.table(found, manifest.artifact).slice(0, rows).to_pylist():
-        out.print({name: _cell(value) for name, value in row.items()}, markup=False)
+        out.print({name: cell(value) for name, value in row.items()}, markup=False)
 
 
 @app.command()

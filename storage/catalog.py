@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 CATALOG_NAME = "catalog.duckdb"
 # Files of this storage version open in every DuckDB since 1.2; those of the default of 2.0 do not.
 _STORAGE_VERSION = "v1.2.0"
-_BATCH_ROWS = 10_000
+_BATCH_ROWS = 1_000
 
 
 def rebuild_catalog(store: ArtifactStore) -> Path:

@@ -5,7 +5,10 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _GONE = "gone"
 # Filesystems that cannot hard-link say so with one of these; the bytes are then copied.
@@ -39,17 +42,25 @@ def temporary_name(prefix: str) -> str:
     return f".{prefix}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
-def atomic_write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that a reader sees the old or the new text, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream; what was written replaces `path` at the end, unless an error ends it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / temporary_name("write")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("wb") as stream:
+            yield stream
         fsync_file(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     fsync_dir(path.parent)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a reader sees the old or the new text, never a part."""
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8"))
 
 
 def sha256_file(path: Path) -> str:
