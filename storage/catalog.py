@@ -120,6 +120,8 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
     # Attached, not opened: within one process `duckdb.connect(path)` would hand out again the
     # file that another thread still has open, even after it was replaced.
     connection = duckdb.connect()
+    # It would be drawn on standard output, in the midst of the rows.
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(f"ATTACH {_text(str(path))} AS catalog (READ_ONLY)")
     connection.execute("USE catalog")
     return connection

@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "train.objective.generations": 3,
     "train.stream_norm_every": 1,
     "train.probe_every": 1,
-    "train.probe_groups": 2,
+    "train.probe_groups": 4,
     "evaluate.limit": 7,
     "answer.shard_rows": 5,
     "evaluate.shard_rows": 6,
