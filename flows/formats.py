@@ -115,7 +115,7 @@ def write_parquet(batches: pa.RecordBatchReader, stream: BinaryIO) -> None:
 
 def _groups(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
-    for batch in batches:
+    for batch in _read(batches):
         held.append(batch)
         full = sum(each.num_rows for each in held) >= _GROUP_ROWS
         if full or sum(each.nbytes for each in held) >= _GROUP_BYTES:
@@ -123,6 +123,14 @@ def _groups(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Tab
             held = []
     if held:
         yield pa.Table.from_batches(held).cast(schema)
+
+
+def _read(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Yield the batches; an error of the query, which arrives as one of the system, is named."""
+    try:
+        yield from batches
+    except OSError as error:
+        raise ValueError(str(error)) from None
 
 
 def _names(found: duckdb.DuckDBPyConnection) -> list[str]:

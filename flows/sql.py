@@ -72,10 +72,11 @@ def _format(how: Format | None, as_json: bool, to: Path | None) -> Format:
 
 
 def _answer(root: Path, text: str | None, chosen: Format, to: Path | None, external: bool) -> None:
+    if text is None:
+        text = sql_text("listing" if chosen is Format.TABLE else "dictionary")
     if chosen is Format.TABLE:
-        print_table(ask(root, text or sql_text("listing"), external=external))
+        print_table(ask(root, text, external=external))
         return
-    text = text or sql_text("dictionary")
     if chosen is Format.PARQUET:
         batches = record_batches(root, text, external=external)
         with _opened(to, root, binary=True) as stream:
@@ -97,5 +98,8 @@ def _opened(to: Path | None, root: Path, *, binary: bool = False) -> Iterator[Bi
         return
     if to.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{to} lies in the store, which stages alone write to")
-    with replacing(to) as stream:
-        yield stream
+    try:
+        with replacing(to) as stream:
+            yield stream
+    except OSError as error:
+        raise ValueError(f"{to} cannot be written: {error.strerror or error}") from None

@@ -62,24 +62,17 @@ def query(
     it may then do what DuckDB and this process may, but for writing to the catalogue. Rows come as
     they are fetched (`fetchmany`), never all of them at once.
     A catalogue that is missing, damaged, older than the artifacts it points at or from another
-    place is rebuilt. Raises QueryRefused for a statement that does more than read.
+    place is rebuilt. Raises QueryRefused for a statement that does more than read, ValueError for
+    none at all.
     """
     return _asked(root, sql, external, lambda connection: connection.execute(sql, parameters))
 
 
 def record_batches(root: Path, sql: str, *, external: bool = False) -> pa.RecordBatchReader:
-    """Run SQL like `query` and return the result batch by batch, with the types that it has.
-
-    Raises ValueError for a statement without rows.
-    """
-
-    def ask(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
-        relation = connection.sql(sql)
-        if relation is None:
-            raise ValueError("this statement gives no rows")
-        return relation.to_arrow_reader(_BATCH_ROWS)
-
-    return _asked(root, sql, external, ask)
+    """Run SQL like `query` and return the result batch by batch, with the types that it has."""
+    return _asked(
+        root, sql, external, lambda connection: connection.sql(sql).to_arrow_reader(_BATCH_ROWS)
+    )
 
 
 def _asked(
@@ -102,6 +95,8 @@ def _asked(
 
 def _checked(path: Path, sql: str, external: bool) -> duckdb.DuckDBPyConnection:
     connection = _open(path)
+    if not connection.extract_statements(sql):
+        raise ValueError("the query is empty")
     if not external:
         _require_own(connection, path.parent)
         confine(connection, path.parent)
