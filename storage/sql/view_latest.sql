@@ -1,2 +1,2 @@
 SELECT $recipe AS $recipe_name, $key AS $key_name, *
-FROM read_parquet($paths, union_by_name = true, hive_partitioning = false)
+FROM read_parquet($paths, hive_partitioning = false)

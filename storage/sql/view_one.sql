@@ -1,4 +1,4 @@
--- One version of one table.
+-- One version of one table; its parts have the same columns.
 CREATE VIEW $view AS
 SELECT *
-FROM read_parquet($paths, union_by_name = true, hive_partitioning = false);
+FROM read_parquet($paths, hive_partitioning = false);

@@ -89,6 +89,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "most"), [("csv", 100), ("parquet", 350)])
 def test_a_large_result_is_never_held_as_a_whole(folder, ending, most):
     """Half a gigabyte of text, which as Python's values would be more."""
@@ -106,4 +107,4 @@ def test_a_large_result_is_never_held_as_a_whole(folder, ending, most):
     assert int(done.stdout) < most
     with duckdb.connect() as reader:
         count = f"select count(*), sum(i), sum(strlen(t)) from '{out}'"
-        assert reader.sql(count).fetchone()[:2] == (50000, sum(range(50000)))
+        assert reader.execute(count).fetchone()[:2] == (50000, sum(range(50000)))
