@@ -53,11 +53,16 @@ def latest_of_all(versions: list[Version], runs: list[RunRecord]) -> dict[str, V
 
 
 def latest_by_recipe(versions: list[Version], runs: list[RunRecord]) -> Latest:
-    """Return the same for each recipe alone; a version may be the latest of several."""
-    made = ((version.manifest.recipe, version) for version in versions)
+    """Return the same for each recipe alone; a version may be the latest of several.
+
+    Where no run is on record as its user, a version is that of the recipe which made it.
+    """
+    used = list(_used(versions, runs))
+    recorded = {version.manifest.ref for _, version in used}
+    made = [(v.manifest.recipe, v) for v in versions if v.manifest.ref not in recorded]
     return {
         (recipe, table): version
-        for recipe, version in [*made, *_used(versions, runs)]
+        for recipe, version in [*made, *used]
         for table in version.manifest.tables
     }
 
