@@ -1,7 +1,7 @@
 """The questions of docs/catalogue.md answered without SQL, from the tables of a store."""
 
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
+from datetime import datetime
 from statistics import fmean
 
 import numpy as np
@@ -97,16 +97,10 @@ def _(store):
     return [(4, pearson, float(spearmanr(strength, gain).statistic), slope)]
 
 
-def versions_of_negatives(store):
-    refs = [ref for ref, _ in store.refs("mine")]
-    assert len(refs) == 2
-    return [{row["sample_id"]: row for row in store.table(ref, "negatives").to_pylist()}
-            for ref in refs]  # fmt: skip
-
-
 @answers("What changed between two versions of a table?")
 def _(store):
-    old, new = versions_of_negatives(store)
+    old, new = ({row["sample_id"]: row for row in store.table(ref, "negatives").to_pylist()}
+                for ref, _ in store.refs("mine"))  # fmt: skip
     names = defaultdict(list)
     for name in old.keys() | new.keys():
         a, b = old.get(name), new.get(name)
@@ -235,16 +229,17 @@ def _(store):
                 further[ref] = further.get(ref, []) + longer
         ways, edge = ways | further, list(further)
         found += [
-            (depth, ref.short, store.manifest(ref).recipe, committed(store, ref), min(ways[ref]))
+            (
+                depth,
+                ref.short,
+                store.manifest(ref).recipe,
+                datetime.fromisoformat(committed_at(store.path(ref))).replace(tzinfo=None),
+                min(ways[ref]),
+            )
             for ref in sorted(edge, key=lambda ref: ref.short)
         ]
     assert len(found) == 9 and found[-1][0] == 4
     return found
-
-
-def committed(store, ref):
-    text = committed_at(store.path(ref))
-    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
 
 
 @answers("How do the recipes compare?")
