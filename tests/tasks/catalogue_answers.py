@@ -15,11 +15,8 @@ ANSWERS = {}
 
 
 def answers(title):
-    def register(function):
-        ANSWERS[title] = function
-        return function
-
-    return register
+    """Register what follows as the answer to a question."""
+    return lambda function: ANSWERS.setdefault(title, function)
 
 
 def rows(store, stage, table):
