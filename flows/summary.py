@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.metrics import FAILURES
 from storage.runs import read_runs
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
+from tasks.shown import is_shown
 
 
 def results_table(root: Path, width: int = 110) -> str:
@@ -59,7 +59,7 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     pooled = {(row["benchmark"], row["metric"]) for row in rows if row["kind"] == "all"}
     for row in rows:
-        if every_kind or _is_shown(row, pooled):
+        if every_kind or is_shown(row, pooled):
             place = (row["benchmark"], row["metric"], row["kind"])
             cells.setdefault(place, {})[row["model"]] = row
     table = Table("benchmark", "metric", "questions", "n", *models,
@@ -70,15 +70,6 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
         n = next(iter(by_model.values()))["n"]
         table.add_row(*place, str(n), *[_figure(by_model.get(model)) for model in models])
     return table
-
-
-def _is_shown(row: dict[str, Any], pooled: set[tuple[str, str]]) -> bool:
-    if row["benchmark"].startswith("embedded/"):
-        return row["kind"] != "all" or row["metric"] in ("iig_mean", *FAILURES)
-    definition = BENCHMARKS.get(row["benchmark"])
-    if definition is None or row["kind"] in definition.shown:
-        return True
-    return (row["benchmark"], row["metric"]) not in pooled
 
 
 def _figure(row: dict[str, Any] | None) -> str:
