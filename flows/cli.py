@@ -26,6 +26,7 @@ from flows.console import (
 )
 from flows.doctor import doctor
 from flows.evaluation.app import evaluation
+from flows.report import report
 from flows.summary import results_table
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
@@ -41,6 +42,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(evaluation, name="eval")
 app.command()(doctor)
+app.command()(report)
 
 Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
 Settings = Annotated[

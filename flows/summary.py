@@ -11,8 +11,10 @@ from rich.table import Table
 
 from mbpo_core.evaluation.metrics import FAILURES
 from storage.runs import read_runs
+from storage.staging import FILES
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
+from tasks.report.stage import FILE
 from tasks.shown import is_shown
 
 
@@ -40,6 +42,8 @@ def results_table(root: Path, width: int = 110) -> str:
     if "evaluate" in run.stages:
         rows = store.table(run.stages["evaluate"], "metrics").to_pylist()
         console.print(metrics_table(sorted(rows, key=_by_name)))
+    if "report" in run.stages:
+        console.print(f"report: {store.path(run.stages['report']) / FILES / FILE}", soft_wrap=True)
     console.print(f"artifacts: {root.absolute()}")
     console.print(f"query them: mbpo sql 'select * from metrics'   or open {root}/catalog.duckdb")
     return console.export_text()

@@ -45,7 +45,11 @@ class Browser:
     def _note(self, method: str | None, told: dict[str, Any]) -> None:
         if method == "Runtime.exceptionThrown":
             self.said.append(json.dumps(told["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
+        elif method == "Runtime.consoleAPICalled" and told["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.said.append(json.dumps(told["args"]))
         elif method == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
             self.said.append(told["entry"]["text"])
@@ -92,8 +96,14 @@ class Browser:
         codes = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowRight": 39, "End": 35, "Tab": 9}
         typed = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key,
-                      windowsVirtualKeyCode=codes[key], **(typed if kind == "keyDown" else {}))  # fmt: skip
+            self.send(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=codes[key],
+                **(typed if kind == "keyDown" else {}),
+            )
 
     def picture(self, path: Path) -> None:
         """Save what is seen as a PNG."""

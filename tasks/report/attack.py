@@ -1,4 +1,4 @@
-"""What the miner did: how log-probability fell, how far pixels went, how much of the prior is back."""
+"""What the miner did: how log-probability fell, how far pixels went, what came back."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _traces(mined: Sequence[Row]) -> Figure | None:
         drawn.append(line([0, longest - 1], [level] * 2, "under a black picture", "neutral",
                           dash="dash"))  # fmt: skip
     caption = (f"Log-probability of the chosen response while its picture is attacked, nats a "
-               f"response: median and quartiles of {len(traces)} samples. Dashed: the median under a "
-               "black picture, which is where the prior stands.")  # fmt: skip
+               f"response: median and quartiles of {len(traces)} samples. Dashed: the median under "
+               "a black picture, which is where the prior stands.")  # fmt: skip
     return figure("trace", "Log-probability over the steps", caption, drawn, "step",
                   "log-probability, nats")  # fmt: skip
 
@@ -84,8 +84,9 @@ def _epsilon(sources: Sources, mined: Sequence[Row]) -> Figure | None:
     top = max([*levels, round(255 * epsilon) if epsilon else 0])
     drawn = [histogram(levels, np.arange(-0.5, top + 1.5), "samples", "offline")]
     bound = mark(255 * epsilon, f"epsilon {255 * epsilon:.0f}/255", "cut") if epsilon else {}
-    caption = (f"Largest change of any channel of a pixel, in 1/255, of {len(values)} pictures"
-               + (", against the radius epsilon." if epsilon else "; no radius is set."))  # fmt: skip
+    caption = f"Largest change of any channel of a pixel, in 1/255, of {len(values)} pictures" + (
+        ", against the radius epsilon." if epsilon else "; no radius is set."
+    )
     return figure("epsilon", "Use of epsilon", caption, drawn, "largest change, 1/255", "pictures",
                   **bound)  # fmt: skip
 

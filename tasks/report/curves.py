@@ -61,10 +61,11 @@ def curves(sources: Sources) -> Section:
     if not steps:
         return Section(name, title, missing="no step was trained")
     probes = sources.rows("train", "train_probes", ("step", "role", "iig_mean"))
-    asked = sources.rows("train", "train_benchmarks",
-                         ("step", "benchmark", "kind", "metric", "value", "low", "high"))  # fmt: skip
+    asked = sources.rows(
+        "train", "train_benchmarks", ("step", "benchmark", "kind", "metric", "value", "low", "high")
+    )
     figures = [made for made in (_paper_left(probes), _paper_right(steps), _mix(steps)) if made]
-    figures[3:] = [made for each in _CURVES if (made := _curve(steps, *each))]
+    figures += [made for each in _CURVES if (made := _curve(steps, *each))]
     figures += list(_benchmarks(asked))
     why = [] if sources.rows("train", "train_rollouts", ("step",)) else [
         "No online stream in this run: no rollouts, so no online reward."]  # fmt: skip
@@ -95,8 +96,10 @@ def _paper_left(probes: Sequence[Row]) -> Figure | None:
         traces += [*band(steps, low, high, "95 % of the mean", ink),
                    line(steps, mean, role, ink, marks=True)]  # fmt: skip
         groups = max(groups, len(by_step[steps[0]]))
-    caption = (f"The paper's first curve: image information gain of chosen and rejected responses "
-               f"while training, mean of {groups} probed groups with 1.96 standard errors.")  # fmt: skip
+    caption = (
+        f"The paper's first curve: image information gain of chosen and rejected responses "
+        f"while training, mean of {groups} probed groups with 1.96 standard errors."
+    )
     return figure("probes", "Information gain of chosen and rejected", caption, traces, "step",
                   "information gain, nats a token")  # fmt: skip
 
@@ -115,8 +118,11 @@ def _paper_right(steps: Sequence[Row]) -> Figure | None:
 
 def _mix(steps: Sequence[Row]) -> Figure | None:
     x = [row["step"] for row in steps]
-    traces = [bars(x, [row[f"groups_{name}"] for row in steps], name, name)
-              for name in ("offline", "online") if any(row[f"groups_{name}"] for row in steps)]  # fmt: skip
+    traces = [
+        bars(x, [row[f"groups_{name}"] for row in steps], name, name)
+        for name in ("offline", "online")
+        if any(row[f"groups_{name}"] for row in steps)
+    ]
     if not traces:
         return None
     totals = [sum(row[f"groups_{name}"] or 0 for row in steps) for name in ("offline", "online")]
@@ -144,14 +150,16 @@ def _curve(
 def _axis(values: Sequence[float]) -> tuple[dict[str, Any], str]:
     """Return the upright axis, and what is to be said of it, where a few values dwarf the rest.
 
-    One that is above 0 throughout becomes logarithmic; else it ends where 98 % of the values do.
+    One without a value below 0 becomes logarithmic; else it ends where 98 % of the values do.
     """
     low, high = (float(v) for v in np.quantile(values, [0.01, 0.99]))
     spread = float(np.quantile(values, 0.9) - np.quantile(values, 0.1))
     if max(values) - min(values) <= OUTLYING * spread:
         return {}, ""
-    if min(values) > 0:
-        return {"type": "log"}, " Logarithmic axis: a few steps dwarf the rest."
+    if min(values) >= 0:
+        zeros = values.count(0)
+        return {"type": "log"}, " Logarithmic axis, as a few steps dwarf the rest" + (
+            f"; {zeros} values of 0 are not on it." if zeros else ".")  # fmt: skip
     outside = sum(not low <= value <= high for value in values)
     room = 0.08 * (high - low)
     return (

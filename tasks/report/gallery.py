@@ -1,4 +1,4 @@
-"""The gallery: a row for each sample and response, with all figures that one sorts and filters by."""
+"""The gallery: a row for each sample and response, with what one sorts and filters by."""
 
 from __future__ import annotations
 

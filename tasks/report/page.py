@@ -44,9 +44,8 @@ class Sizes:
 class Moment:
     """What only a page that is no artifact tells: when, where, how far."""
 
-    status: str = ""
-    """`running`, `failed`, ...; "" says nothing of it."""
-    started: str = ""
+    said: str = ""
+    """Which run, and how far it is."""
     stages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By stage: seconds, device, code."""
 

@@ -11,7 +11,6 @@ from itertools import chain, zip_longest
 import numpy as np
 from PIL import Image
 
-from mbpo_core.data.images import decode_png
 from tasks.contact_sheet import difference
 from tasks.report.sources import Row, Sources
 from tasks.rows import fetch
@@ -71,8 +70,10 @@ def which(mined: Sequence[Row], refused: set[str], most: int) -> list[str]:
     """
     ids = sorted(row["sample_id"] for row in mined)
     known = [row for row in mined if row["recovered"] is not None]
-    ranked = [row["sample_id"]
-              for row in sorted(known, key=lambda row: (row["recovered"], row["sample_id"]))]  # fmt: skip
+    ranked = [
+        row["sample_id"]
+        for row in sorted(known, key=lambda row: (row["recovered"], row["sample_id"]))
+    ]
     failed = refused | {row["sample_id"] for row in mined if row["reason"]}
     sorts = (ranked[::-1], ranked, [name for name in ids if name in failed], ids)
     turns = chain.from_iterable(zip_longest(*sorts))
@@ -86,8 +87,10 @@ def refused_later(sources: Sources) -> set[str]:
 
 
 def _image(row: Row) -> Image.Image | None:
-    stored = row["image"]
-    return Image.fromarray(decode_png(stored["bytes"])) if stored else None
+    if not row["image"]:
+        return None
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as png:
+        return png.convert("RGB")
 
 
 def _triple(

@@ -77,5 +77,8 @@ def _outside(manifests: Mapping[str, Manifest]) -> list[tuple[str, str, str]]:
 def _commands(sources: Sources, settings: Mapping[str, Any]) -> list[str]:
     made = commands(sources.recipe, settings)
     last = [stage for stage in FAILURES if stage in sources.refs][-1]
-    show = [f"mbpo show {sources.refs[last].short}", "mbpo sql 'select * from artifacts order by created_at'"]
+    show = [
+        f"mbpo show {sources.refs[last].short}",
+        "mbpo sql 'select * from artifacts order by created_at'",
+    ]
     return [*made, *show, *(["mbpo report"] if made else [])]

@@ -51,7 +51,9 @@ def changed(value: Any, base: Any, prefix: str = "") -> Iterator[tuple[str, Any]
         key, other = f"{prefix}{name}", base.get(name)
         if each == other:
             continue
-        same = isinstance(each, Mapping) and isinstance(other, Mapping) and each.keys() == other.keys()
+        same = (
+            isinstance(each, Mapping) and isinstance(other, Mapping) and each.keys() == other.keys()
+        )
         if same and each.get("kind") == other.get("kind"):
             yield from changed(each, other, f"{key}.")
         else:

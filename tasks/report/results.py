@@ -104,8 +104,11 @@ def _headlines(benchmarks: Sequence[Mapping[str, Any]]) -> list[Row]:
     """
     found = []
     for each in benchmarks:
-        told = [row for row in each["rows"]
-                if row["better"] and not row["failure"] and row["metric"] != "iig_mean"]  # fmt: skip
+        told = [
+            row
+            for row in each["rows"]
+            if row["better"] and not row["failure"] and row["metric"] != "iig_mean"
+        ]
         over_all = [row for row in told if row["kind"] == "all"] or told
         found += [row | {"benchmark": each["name"]} for row in over_all[:HEADLINES]]
     return found
@@ -124,8 +127,10 @@ def _figure(place: int, benchmark: Mapping[str, Any], models: Sequence[str]) -> 
     if not rows:
         return None
     labels = [f"{row['metric']} · {row['kind']}" for row in reversed(rows)]
-    traces = [_points([row["by_model"][number] for row in reversed(rows)], labels, model, ink)
-              for number, (model, ink) in enumerate(zip(models, MODEL_INKS, strict=False))]  # fmt: skip
+    traces = [
+        _points([row["by_model"][number] for row in reversed(rows)], labels, model, ink)
+        for number, (model, ink) in enumerate(zip(models, MODEL_INKS, strict=False))
+    ]
     name = benchmark["name"]
     caption = (f"{name}: {', '.join(models)} with 95 % intervals; figures that are shares, the "
                "others are in the table.")  # fmt: skip

@@ -71,7 +71,9 @@ class Report(Stage):
         from tasks.report.page import Sizes, draw
         from tasks.report.sources import Sources
 
-        sources = Sources(job.store, job.inputs, job.recipe.name, job.recipe.model_dump(mode="json"))
+        sources = Sources(
+            job.store, job.inputs, job.recipe.name, job.recipe.model_dump(mode="json")
+        )
         page = draw(sources, Sizes(**job.recipe.report.model_dump()))
         path = job.store.work(self.name, job.key) / FILE
         path.write_text(page.html, encoding="utf-8", newline="\n")
