@@ -12,7 +12,7 @@ from storage.refs import ArtifactRef
 from storage.runs import RunRecord, read_runs
 from storage.store import ArtifactStore
 from tasks.failures import FAILURES
-from tasks.report.page import Moment, Page, Sizes, draw
+from tasks.report.page import Moment, Page, draw
 from tasks.report.sources import Sources
 
 REVISION = 12
@@ -44,7 +44,7 @@ def draw_chosen(root: Path, text: str | None = None) -> tuple[Page, str]:
     sources = Sources(store, chosen.refs, chosen.recipe, chosen.settings)
     sizes = ReportConfig.model_validate(chosen.settings.get("report", {}))
     moment = Moment(chosen.said, {stage: _facts(sources, stage) for stage in chosen.refs})
-    return draw(sources, Sizes(**sizes.model_dump()), moment), chosen.name
+    return draw(sources, sizes, moment), chosen.name
 
 
 def choose(store: ArtifactStore, text: str | None) -> Chosen:

@@ -127,7 +127,9 @@ def _mix(steps: Sequence[Row]) -> Figure | None:
         return None
     totals = [sum(row[f"groups_{name}"] or 0 for row in steps) for name in ("offline", "online")]
     caption = f"Groups of each stream in a step; {totals[0]} offline and {totals[1]} online in all."
-    return figure("mix", "Mix of the streams", caption, traces, "step", "groups")
+    drawn = figure("mix", "Mix of the streams", caption, traces, "step", "groups")
+    drawn.spec["layout"]["bargap"] = 0
+    return drawn
 
 
 def _curve(

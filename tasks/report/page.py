@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mbpo_core.config import ReportConfig
 from tasks.report.attack import attack
 from tasks.report.counts import counts
 from tasks.report.curves import curves
@@ -28,16 +29,6 @@ from tasks.report.summary import summary
 
 FOLDER = Path(__file__).with_name("page")
 SCRIPTS = ("figures.js", "gallery.js", "page.js")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is in the page; as `mbpo_core.config.ReportConfig`."""
-
-    rows: int = 10_000
-    pictures: int = 500
-    picture_bytes: int = 6_000_000
-    picture_side: int = 256
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Page:
     sections: tuple[Section, ...]
 
 
-def draw(sources: Sources, sizes: Sizes, moment: Moment | None = None) -> Page:
+def draw(sources: Sources, sizes: ReportConfig, moment: Moment | None = None) -> Page:
     """Return the page of a run; equal artifacts and settings give equal bytes without a moment."""
     moment = moment or Moment()
     sources = _without_paths(sources)

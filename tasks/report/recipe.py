@@ -1,4 +1,4 @@
-"""The recipe of a page: without the machine's paths, and as the commands that make the run again."""
+"""The recipe of a page: without the machine's paths, and as the commands that repeat it."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from tasks.report.sources import Row, Section, Sources, not_there
 from tasks.shown import is_shown
 
 MODEL_INKS = ("base", "trained", "offline", "online", "neutral")
+APART = 0.28
+"""Distance of two models' points, of that of two rows."""
 HEADLINES = 2
 """Figures of each benchmark at the top of the page."""
 Place = tuple[str, str, str]
@@ -117,7 +119,7 @@ def _headlines(benchmarks: Sequence[Mapping[str, Any]]) -> list[Row]:
 def _tally(benchmarks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return how many of the compared figures are better, worse or not told apart."""
     verdicts = [row["difference"]["verdict"] for each in benchmarks for row in each["rows"]
-                if row["difference"] and row["better"] and not row["failure"]]  # fmt: skip
+                if row["main"] and row["difference"] and row["better"] and not row["failure"]]  # fmt: skip
     return dict(Counter(verdicts)) | {"all": len(verdicts)}
 
 
@@ -127,16 +129,17 @@ def _figure(place: int, benchmark: Mapping[str, Any], models: Sequence[str]) -> 
     if not rows:
         return None
     labels = [f"{row['metric']} · {row['kind']}" for row in reversed(rows)]
-    traces = [
-        _points([row["by_model"][number] for row in reversed(rows)], labels, model, ink)
-        for number, (model, ink) in enumerate(zip(models, MODEL_INKS, strict=False))
-    ]
+    traces = []
+    for number, (model, ink) in enumerate(zip(models, MODEL_INKS, strict=False)):
+        of_model = [row["by_model"][number] for row in reversed(rows)]
+        aside = APART * ((len(models) - 1) / 2 - number)
+        traces.append(_points(of_model, labels, model, ink, aside))
     name = benchmark["name"]
     caption = (f"{name}: {', '.join(models)} with 95 % intervals; figures that are shares, the "
                "others are in the table.")  # fmt: skip
     drawn = figure(f"benchmark-{place}", name, caption, traces, "value", "")
-    drawn.spec["layout"] |= {"scattermode": "group", "hovermode": "closest",
-                             "height": 110 + 34 * len(rows)}  # fmt: skip
+    drawn.spec["layout"] |= {"hovermode": "closest", "height": 110 + 34 * len(rows)}
+    drawn.spec["layout"]["yaxis"] = {"tickvals": list(range(len(rows))), "ticktext": labels}
     return drawn
 
 
@@ -147,15 +150,19 @@ def _is_share(row: Row) -> bool:
     )  # fmt: skip
 
 
-def _points(rows: Sequence[Row | None], labels: list[str], model: str, ink: str) -> go.Scatter:
+def _points(
+    rows: Sequence[Row | None], labels: list[str], model: str, ink: str, aside: float
+) -> go.Scatter:
+    """Return one model's points, a little `aside` of the middle of their rows."""
     values = [row["value"] if row else None for row in rows]
     above, below = (
         [abs(row[end] - row["value"]) if row and row[end] is not None else 0 for row in rows]
         for end in ("high", "low")
     )
     return go.Scatter(
-        x=[short(v) for v in values], y=labels, name=model, mode="markers", meta={"ink": ink},
-        marker_size=9, offsetgroup=model, hovertemplate="%{y}: %{x:.3f}",
+        x=[short(v) for v in values], y=[place + aside for place in range(len(rows))], name=model,
+        mode="markers", meta={"ink": ink}, marker_size=9, text=labels,
+        hovertemplate="%{text}: %{x:.3f}",
         error_x={"type": "data", "symmetric": False, "array": [short(v) for v in above],
                  "arrayminus": [short(v) for v in below], "thickness": 1.5, "width": 3},
     )  # fmt: skip

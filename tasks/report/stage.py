@@ -68,13 +68,13 @@ class Report(Stage):
     def run(self, job: Job, shard: int) -> ShardRows:
         """Draw the page."""
         # Here, not above: every command and every worker imports the stages.
-        from tasks.report.page import Sizes, draw
+        from tasks.report.page import draw
         from tasks.report.sources import Sources
 
         sources = Sources(
             job.store, job.inputs, job.recipe.name, job.recipe.model_dump(mode="json")
         )
-        page = draw(sources, Sizes(**job.recipe.report.model_dump()))
+        page = draw(sources, job.recipe.report)
         path = job.store.work(self.name, job.key) / FILE
         path.write_text(page.html, encoding="utf-8", newline="\n")
         rows = [

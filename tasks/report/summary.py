@@ -9,6 +9,8 @@ from tasks.report.sources import Section, Sources
 
 _PARTS = (("miner", "mine.kind"), ("objective", "train.objective.kind"),
           ("curriculum", "train.curriculum.kind"), ("seed", "seed"))  # fmt: skip
+CUT = 12
+"""Characters of a revision."""
 
 
 def summary(sources: Sources, sections: Mapping[str, Section]) -> dict[str, Any]:
@@ -39,7 +41,3 @@ def _model(model: Mapping[str, Any]) -> str:
         return "the embedded tiny Qwen2-VL"
     revision = f" @ {model['revision'][:CUT]}" if model.get("revision") else ""
     return f"{model.get('name')}{revision}"
-
-
-CUT = 12
-"""Characters of a revision."""

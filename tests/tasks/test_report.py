@@ -16,7 +16,7 @@ from tasks.inline import inline
 from tasks.pipeline import Choice
 from tasks.registry import STAGES
 from tasks.report.chosen import choose, draw_chosen
-from tasks.report.page import Sizes, draw, embedded, script
+from tasks.report.page import draw, embedded, script
 from tasks.report.pictures import pictures, which
 from tasks.report.recipe import commands, shareable
 from tasks.report.sources import Sources
@@ -24,7 +24,7 @@ from tasks.report.stage import FILE, SECTIONS
 from tests.pipelines import rows, run, runtime, small_recipe
 from tests.tasks.report_stores import HOSTILE, many
 
-SMALL = Sizes(rows=50, pictures=4)
+SMALL = ReportConfig(rows=50, pictures=4)
 
 
 def page_of(root):
@@ -129,10 +129,6 @@ def test_a_template_or_script_that_changed_is_another_key(finished, monkeypatch)
     assert stage.identity(recipe, how, inputs).key != before.key
 
 
-def test_sizes_of_the_page_are_those_of_the_recipe():
-    assert vars(Sizes()) == ReportConfig().model_dump()
-
-
 @pytest.mark.parametrize("count", [0, 1, 4, 7, 12, 100])
 def test_pictures_are_of_strongest_weakest_refused_and_random_samples_in_turn(count):
     mined = [{"sample_id": f"{n:02}", "recovered": None if n == 11 else (n * 5 % 11) / 10,
@@ -157,7 +153,7 @@ def test_pictures_end_where_the_bytes_do(finished):
 def test_the_gallery_ends_at_its_rows_with_selected_samples_first(tmp_path):
     sources = many(tmp_path / "store", 300)
     (section,) = [
-        each for each in draw(sources, Sizes(rows=298)).sections if each.name == "gallery"
+        each for each in draw(sources, ReportConfig(rows=298)).sections if each.name == "gallery"
     ]
     columns = section.data["columns"]
     found = [dict(zip(columns, row, strict=True)) for row in section.data["rows"]]

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tasks.report.page import Sizes, draw
+from mbpo_core.config import ReportConfig
+from tasks.report.page import draw
 from tasks.report.sources import Sources
 from tests.browser import browser
 from tests.pipelines import rows
@@ -44,7 +45,7 @@ def large(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
     sources: Sources = many(folder / "store", MANY, HOSTILE)
     path = folder / "page.html"
-    path.write_text(draw(sources, Sizes()).html, encoding="utf-8")
+    path.write_text(draw(sources, ReportConfig()).html, encoding="utf-8")
     return path
 
 

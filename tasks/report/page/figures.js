@@ -24,6 +24,7 @@
 
   const axis = (given, grid) => ({
     ...given, gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true,
+    exponentformat: "power",
     title: { ...(given || {}).title, font: { size: 12 } },
   });
 
