@@ -43,6 +43,7 @@ def gallery(sources: Sources, pictures: Pictures, most: int) -> Section:
             break
     content = {
         "rows": min(len(rows), most), "samples": len(samples), "pictures": len(pictures.data),
+        "mined": len(tables.negatives),
         "miner": sources.setting("mine.kind"),
     }  # fmt: skip
     data = {"columns": COLUMNS, "rows": rows[:most], "pictures": list(pictures.data.values())}
