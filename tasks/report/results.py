@@ -118,8 +118,12 @@ def _headlines(benchmarks: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def _tally(benchmarks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return how many of the compared figures are better, worse or not told apart."""
-    verdicts = [row["difference"]["verdict"] for each in benchmarks for row in each["rows"]
-                if row["main"] and row["difference"] and row["better"] and not row["failure"]]  # fmt: skip
+    verdicts = [
+        row["difference"]["verdict"]
+        for each in benchmarks
+        for row in each["rows"]
+        if row["main"] and row["difference"] and row["better"] and not row["failure"]
+    ]
     return dict(Counter(verdicts)) | {"all": len(verdicts)}
 
 
