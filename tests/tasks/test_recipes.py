@@ -109,7 +109,8 @@ def test_every_recipe_runs_to_its_metrics(made, name):
         assert {key for key in ALL if row[key] is not None} >= OWN[name]
         assert not {key for key in ALL - OWN[name] if row[key] is not None}
     missing = {row["section"] for row in tables["page"] if row["reason"] is not None}
-    assert missing == set() if recipe.mine.makes_images else {"attack"}
+    without = {"attack": not recipe.mine.makes_images, "gain": not recipe.score.signals}
+    assert missing == {section for section, lacks in without.items() if lacks}
     assert any(row["grad_norm"] > 0 for row in steps)
     metrics = tables["metrics"]
     assert {row["model"] for row in metrics} == {"base", "trained"}
