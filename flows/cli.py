@@ -27,6 +27,7 @@ from flows.console import (
 from flows.doctor import doctor
 from flows.evaluation.app import evaluation
 from flows.formats import cell
+from flows.report import report
 from flows.sql import sql
 from flows.summary import results_table
 from mbpo_core.config import Recipe, parse_override
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(evaluation, name="eval")
 app.command()(doctor)
 app.command()(sql)
+app.command()(report)
 
 Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
 Settings = Annotated[

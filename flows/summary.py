@@ -9,11 +9,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.evaluation.metrics import FAILURES
 from storage.runs import read_runs
+from storage.staging import FILES
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
+from tasks.report.stage import FILE
+from tasks.shown import is_shown
 
 
 def results_table(root: Path, width: int = 110) -> str:
@@ -40,6 +42,8 @@ def results_table(root: Path, width: int = 110) -> str:
     if "evaluate" in run.stages:
         rows = store.table(run.stages["evaluate"], "metrics").to_pylist()
         console.print(metrics_table(sorted(rows, key=_by_name)))
+    if "report" in run.stages:
+        console.print(f"report: {store.path(run.stages['report']) / FILES / FILE}", soft_wrap=True)
     console.print(f"artifacts: {root.absolute()}")
     console.print(f"query them: mbpo sql 'select * from metrics'   or open {root}/catalog.duckdb")
     return console.export_text()
@@ -59,7 +63,7 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     pooled = {(row["benchmark"], row["metric"]) for row in rows if row["kind"] == "all"}
     for row in rows:
-        if every_kind or _is_shown(row, pooled):
+        if every_kind or is_shown(row, pooled):
             place = (row["benchmark"], row["metric"], row["kind"])
             cells.setdefault(place, {})[row["model"]] = row
     table = Table("benchmark", "metric", "questions", "n", *models,
@@ -70,15 +74,6 @@ def metrics_table(rows: Sequence[dict[str, Any]], *, every_kind: bool = False) -
         n = next(iter(by_model.values()))["n"]
         table.add_row(*place, str(n), *[_figure(by_model.get(model)) for model in models])
     return table
-
-
-def _is_shown(row: dict[str, Any], pooled: set[tuple[str, str]]) -> bool:
-    if row["benchmark"].startswith("embedded/"):
-        return row["kind"] != "all" or row["metric"] in ("iig_mean", *FAILURES)
-    definition = BENCHMARKS.get(row["benchmark"])
-    if definition is None or row["kind"] in definition.shown:
-        return True
-    return (row["benchmark"], row["metric"]) not in pooled
 
 
 def _figure(row: dict[str, Any] | None) -> str:

@@ -104,7 +104,7 @@ class Compare(Stage):
     def _figure(self, each: Comparison) -> Row:
         return {
             "benchmark": each.benchmark, "kind": each.kind, "metric": each.metric,
-            "a_model": self.a_model, "b_model": self.b_model, "verdict": _verdict(each),
+            "a_model": self.a_model, "b_model": self.b_model, "verdict": verdict(each),
         } | vars(each.difference)  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _outcome(a: float | None, b: float | None) -> str:
     return "tie" if a == b else "win" if b > a else "loss"
 
 
-def _verdict(each: Comparison) -> str:
+def verdict(each: Comparison) -> str:
     """Return what the interval says: `better`, `worse` or `different` of b, or `not shown`."""
     low, high = each.difference.low, each.difference.high
     if low is None or high is None or low <= 0 <= high:

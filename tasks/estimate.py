@@ -28,6 +28,7 @@ from storage.manifest import Manifest
 from storage.store import ArtifactStore
 from tasks.answer import names_of
 from tasks.benchmarks import published
+from tasks.report.stage import SECTIONS
 from tasks.runtime import Runtime
 from tasks.sources import SourceError
 from tasks.stage import Stage
@@ -37,6 +38,8 @@ TEXT_TOKENS = 200
 """Prompt and response without the image (assumed)."""
 PNG_BYTES_PER_PIXEL = 2.1
 """0.7 of the raw size: photographs, and more so attacked ones, hardly compress (assumed)."""
+PAGE_BYTES = 10_000_000
+"""Of a report with its pictures (the default limit leaves it no more; half is the library)."""
 ROW_BYTES = 2000
 """Text and log-probabilities of a row without an image (assumed)."""
 
@@ -126,7 +129,7 @@ def _pixels(recipe: Recipe) -> int:
 def _row_bytes(stage: str, recipe: Recipe) -> float:
     if stage in ("ingest", "mine"):
         return ROW_BYTES + _pixels(recipe) * PNG_BYTES_PER_PIXEL
-    return ROW_BYTES
+    return PAGE_BYTES / len(SECTIONS) if stage == "report" else ROW_BYTES
 
 
 def _steps(recipe: Recipe, pairs: int) -> int:
@@ -155,7 +158,7 @@ def expected_rows(stage: str, recipe: Recipe, rows: dict[str, int | None]) -> in
     if stage in ("answer", "evaluate"):
         asked = rows.get("ask")
         return None if asked is None else asked * len(names_of(recipe))
-    return ingested
+    return len(SECTIONS) if stage == "report" else ingested
 
 
 def _questions(recipe: Recipe) -> int | None:

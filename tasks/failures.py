@@ -52,6 +52,7 @@ FAILURES = {
     "ask": Counted("questions", "asked_id", _FILES),
     "answer": Counted("answers", "answer_id", _NUMBERS),
     "evaluate": Counted("predictions", "prediction_id"),
+    "report": Counted("page", "section"),
 }
 """By stage; docs/poison.md says of every reason on which side it stands."""
 

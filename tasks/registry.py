@@ -8,6 +8,7 @@ from tasks.evaluate import Evaluate
 from tasks.ingest import Ingest
 from tasks.mine import Mine
 from tasks.pair import Pair
+from tasks.report.stage import Report
 from tasks.respond import Respond
 from tasks.score import Score
 from tasks.selection import Select
@@ -27,6 +28,7 @@ STAGES: dict[str, Stage] = {
         Ask(),
         Answer(),
         Evaluate(),
+        Report(),
     )
 }
 ORDER = tuple(STAGES)

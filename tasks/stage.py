@@ -108,6 +108,10 @@ class Stage(ABC):
         """Return whether responses are drawn here by `Runtime.sampler`: it then enters the key."""
         return False
 
+    def resources(self) -> dict[str, str]:
+        """Return hashes of files beside the code that decide the rows too, such as templates."""
+        return {}
+
     def external(self, recipe: Recipe, runtime: Runtime) -> dict[str, str]:
         """Return content hashes of inputs that stand outside of the store."""
         return {}
@@ -156,7 +160,8 @@ class Stage(ABC):
         other = self.draws_responses(recipe) and runtime.sampler != "transformers"
         excluded = (*CODE_EXCLUDED, *self.unused_code(recipe), *(() if other else SAMPLER_CODE))
         code = code_closure(type(self).__module__, CODE_PACKAGES, excluded)
-        return code | {f"storage.sql.{name}": digest(query_text(name)) for name in self.queries}
+        queries = {f"storage.sql.{name}": digest(query_text(name)) for name in self.queries}
+        return code | queries | self.resources()
 
 
 def slices(count: int, size: int) -> list[range]:

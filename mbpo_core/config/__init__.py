@@ -27,6 +27,7 @@ from mbpo_core.config.evaluation import (
 )
 from mbpo_core.config.mining import PGDMiner
 from mbpo_core.config.recipe import Recipe, parse_override
+from mbpo_core.config.report import ReportConfig
 from mbpo_core.config.responses import PairConfig, RespondConfig
 from mbpo_core.config.training import HybridGRPO, Lora, TrainConfig
 
@@ -34,6 +35,7 @@ __all__ = [
     "PUBLISHED", "AnswerConfig", "Benchmark", "EmbeddedBenchmark", "EmbeddedModel",
     "EmbeddedSource", "EvaluateConfig", "FileSource", "Frozen", "GivenResponses",
     "HeldOutBenchmark", "HybridGRPO", "IngestConfig", "Lora", "Model", "PGDMiner", "PairConfig",
-    "PretrainedModel", "PublishedBenchmark", "Recipe", "RespondConfig", "ScoreConfig",
+    "PretrainedModel", "PublishedBenchmark", "Recipe", "ReportConfig", "RespondConfig",
+    "ScoreConfig",
     "SelectConfig", "Source", "TrainConfig", "mining", "parse_override", "responses", "training",
 ]  # fmt: skip

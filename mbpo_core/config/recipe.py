@@ -12,12 +12,13 @@ from mbpo_core.config.combinations import problems
 from mbpo_core.config.data import IngestConfig, ScoreConfig, SelectConfig
 from mbpo_core.config.evaluation import AnswerConfig, EvaluateConfig
 from mbpo_core.config.mining import AnyMiner, PGDMiner
+from mbpo_core.config.report import ReportConfig
 from mbpo_core.config.responses import PairConfig, RespondConfig
 from mbpo_core.config.training import TrainConfig
 
 
 class Recipe(Frozen):
-    """One complete run, from data to metrics.
+    """One complete run, from data to the report on it.
 
     Raises ValueError for parts that do not go together, with the reason.
     """
@@ -38,6 +39,7 @@ class Recipe(Frozen):
     train: TrainConfig = TrainConfig()
     answer: AnswerConfig = AnswerConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Recipe:

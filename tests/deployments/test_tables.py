@@ -8,7 +8,7 @@ import yaml
 from deployments.home import CHECKOUT, configured_port
 
 STAGES = ("ingest", "score", "select", "mine", "respond", "pair", "train", "ask", "answer",
-          "evaluate")  # fmt: skip
+          "evaluate", "report")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

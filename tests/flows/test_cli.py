@@ -41,7 +41,7 @@ def test_plan_says_hit_and_miss_and_why(root):
     assert done.exit_code == 0 and done.output.count("hit") == len(ORDER)
     done = mbpo("plan", "mbpo", "--root", root, *settings(**{"respond.temperature": 0.5}))
     assert "config.respond.temperature: 1.0 -> 0.5" in done.output
-    assert done.output.count("depends on a miss") == 4  # pair, train, answer, evaluate
+    assert done.output.count("depends on a miss") == 5  # pair, train, answer, evaluate, report
 
 
 def test_the_trained_checkpoint_of_the_store_is_evaluated_like_any_other(root):

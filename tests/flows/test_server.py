@@ -91,7 +91,7 @@ def test_after_a_failure_in_mine_only_its_missing_shards_run(server, tmp_path):
     assert alone == {"mine-0001"}
     assert not any(name.startswith(("ingest", "score", "select", "mine")) for name in whole)
     assert {name.split("-")[0] for name in whole} == {
-        "respond", "pair", "train", "ask", "answer", "evaluate"
+        "respond", "pair", "train", "ask", "answer", "evaluate", "report"
     }  # fmt: skip
     assert server.states() == ["FAILED", "COMPLETED", "COMPLETED"]
     assert {row["model"] for row in rows(root, "evaluate", "metrics")} == {"base", "trained"}

@@ -24,6 +24,8 @@ from tests.pipelines import small_recipe
         ("answer", "mbpo_core.information_gain", "mbpo_core.rewards"),
         ("evaluate", "mbpo_core.evaluation.statistics", "mbpo_core.training.run"),
         ("evaluate", "mbpo_core.evaluation.pope", "mbpo_core.models.qwen_vl"),
+        ("report", "tasks.report.gallery", "mbpo_core.models.qwen_vl"),
+        ("report", "tasks/report/page/gallery.js", "tasks.report.chosen"),
     ],
 )
 def test_a_stage_depends_on_the_code_that_it_reaches(stage, reached, not_reached, tmp_path):
@@ -83,7 +85,7 @@ def test_a_stage_depends_on_its_own_settings_and_the_seed(stage, setting, value,
     assert (one != two) == changes
 
 
-def test_another_attacked_model_changes_mine_alone(tmp_path):
+def test_another_attacked_model_changes_mine_and_the_report_that_tells_it(tmp_path):
     recipe, how = load_recipe("mbpo-qwen2-vl-7b"), Runtime(root=tmp_path)
     other = recipe.model_copy(update={"attacked": recipe.scorer})
     changed = {
@@ -92,7 +94,7 @@ def test_another_attacked_model_changes_mine_alone(tmp_path):
         if name != "ingest"
         and stage.identity(recipe, how, {}).key != stage.identity(other, how, {}).key
     }
-    assert changed == {"mine"}
+    assert changed == {"mine", "report"}
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def made(store):
     """A function that runs a recipe, as far as a stage, and returns its tables by name."""
     kept = {}
 
-    def make(name, until="evaluate", **changes):
+    def make(name, until=ORDER[-1], **changes):
         changes = {key.replace("__", "."): value for key, value in changes.items()}
         asked = (name, until, repr(changes))
         if asked not in kept:
@@ -108,6 +108,9 @@ def test_every_recipe_runs_to_its_metrics(made, name):
         assert math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
         assert {key for key in ALL if row[key] is not None} >= OWN[name]
         assert not {key for key in ALL - OWN[name] if row[key] is not None}
+    missing = {row["section"] for row in tables["page"] if row["reason"] is not None}
+    without = {"attack": not recipe.mine.makes_images, "gain": not recipe.score.signals}
+    assert missing == {section for section, lacks in without.items() if lacks}
     assert any(row["grad_norm"] > 0 for row in steps)
     metrics = tables["metrics"]
     assert {row["model"] for row in metrics} == {"base", "trained"}
@@ -240,7 +243,7 @@ def test_recipes_share_the_stages_that_they_have_in_common(made):
 
     assert len({keys(name)["ingest"] for name in NAMES}) == 1
     mbpo, offline = keys("mbpo"), keys("mbpo-offline-adversarial")
-    trained = {"train", "answer", "evaluate"}
+    trained = {"train", "answer", "evaluate", "report"}
     assert {stage for stage in ORDER if mbpo[stage] != offline[stage]} == trained
     adaptive, fixed = keys("adavip"), keys("adavip-fixed")
     assert {stage for stage in ORDER if adaptive[stage] != fixed[stage]} == trained

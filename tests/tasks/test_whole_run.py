@@ -33,7 +33,7 @@ def test_every_stage_makes_its_artifact_and_every_row_says_what_became_of_it(fin
     assert names == {
         "ingest": "samples", "score": "scores", "select": "selection", "mine": "negatives",
         "respond": "responses", "pair": "groups", "train": "checkpoint", "ask": "questions",
-        "answer": "answers", "evaluate": "metrics",
+        "answer": "answers", "evaluate": "metrics", "report": "page",
     }  # fmt: skip
     chosen = [row for row in rows(root, "select", "selection") if row["chosen"]]
     assert len(chosen) == 8
@@ -221,6 +221,7 @@ def test_a_changed_setting_is_a_miss_that_says_why_and_only_later_stages_depend_
     assert [steps[stage].state for stage in ORDER] == [
         "hit", "hit", "hit", "miss", "depends on a miss", "depends on a miss",
         "depends on a miss", "hit", "depends on a miss", "depends on a miss",
+        "depends on a miss",
     ]  # fmt: skip
     assert steps["mine"].why == ("config.mine.steps: 2 -> 3",)
     assert steps["mine"].rows == 8 and steps["mine"].cost.basis == "measured"
