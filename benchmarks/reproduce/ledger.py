@@ -68,6 +68,30 @@ def settings_id(recipe: Recipe) -> str:
 
 
 @dataclass(frozen=True)
+class Done:
+    """What a ledger held when it was read."""
+
+    settings: Mapping[str, Recipe | None]
+    """By id; None where the project no longer knows such settings."""
+    records: Sequence[Record]
+    """In the order in which the runs ended."""
+
+    def find(self, recipe: Recipe, *, fingerprint: str, part: str, seed: int) -> Record | None:
+        """Return the run of exactly these settings, base model, part and seed; None if not done.
+
+        Settings are compared as values: one that the project has got since the line was written
+        is taken at its default there.
+        """
+        wanted = Recipe.model_validate(settings_of(recipe))
+        same = {name for name, kept in self.settings.items() if kept == wanted}
+        key = (fingerprint, part, seed)
+        for each in self.records:
+            if each.recipe in same and (each.fingerprint, each.part, each.seed) == key:
+                return each
+        return None
+
+
+@dataclass(frozen=True)
 class Ledger:
     """A file of finished runs."""
 
@@ -76,7 +100,7 @@ class Ledger:
     def append(self, record: Record, recipe: Recipe) -> None:
         """Add a run, and its settings before it if they are new; safe from several processes."""
         with self._locked():
-            settings, _ = self._read()
+            settings = self.read().settings
             lines = [self._line("run", asdict(record))]
             if record.recipe not in settings:
                 made = {"id": record.recipe, "settings": settings_of(recipe)}
@@ -84,42 +108,24 @@ class Ledger:
             before = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
             atomic_write_text(self.path, before + "".join(lines))
 
-    def records(self) -> list[Record]:
-        """Return all runs in the order in which they ended."""
-        return self._read()[1]
+    def read(self) -> Done:
+        """Return what is done by now.
 
-    def find(
-        self, recipe: Recipe, *, fingerprint: str, part: str, seed: int
-    ) -> Record | None:  # fmt: skip
-        """Return the run of exactly these settings, base model, part and seed; None if not done.
-
-        Settings are compared as values: one that the project has got since the line was written
-        is taken at its default there.
+        Raises ValueError naming a line that is none of a ledger.
         """
-        settings, records = self._read()
-        wanted = Recipe.model_validate(settings_of(recipe))
-        same = {name for name, kept in settings.items() if _as_recipe(kept) == wanted}
-        for each in records:
-            if each.recipe in same and (each.fingerprint, each.part, each.seed) == (
-                fingerprint, part, seed,
-            ):  # fmt: skip
-                return each
-        return None
-
-    def _read(self) -> tuple[dict[str, dict[str, Any]], list[Record]]:
-        settings: dict[str, dict[str, Any]] = {}
+        settings: dict[str, Recipe | None] = {}
         records = []
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 row = json.loads(line)
                 if row.pop("kind") == "recipe":
-                    settings[row["id"]] = row["settings"]
+                    settings[row["id"]] = _as_recipe(row["settings"])
                 else:
                     records.append(Record(**row))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{self.path.name}, line {number}: {error}; remove it") from error
-        return settings, records
+        return Done(settings, records)
 
     def _line(self, kind: str, values: Mapping[str, Any]) -> str:
         return json.dumps({"kind": kind, **values}, separators=(",", ":")) + "\n"

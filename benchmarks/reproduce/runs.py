@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.compare.runs import computed, side_by_side
 from benchmarks.reproduce.bases import Base
-from benchmarks.reproduce.ledger import Ledger, Record, settings_id
+from benchmarks.reproduce.ledger import Done, Ledger, Record, settings_id
 from benchmarks.reproduce.rows import STEPS, Changes, Row, benchmarks, recipe_of
 from mbpo_core.config import Recipe
 from mbpo_core.recipes.measuring import STAGES, measuring
@@ -62,11 +62,9 @@ def run_of(
     return Run(row, base, part, 0, recipe)
 
 
-def finished(each: Run, ledger: Ledger) -> Record | None:
+def finished(each: Run, done: Done) -> Record | None:
     """Return what a run gave, None of one that is not done."""
-    return ledger.find(
-        each.recipe, fingerprint=each.base.fingerprint, part=each.part, seed=each.seed
-    )
+    return done.find(each.recipe, fingerprint=each.base.fingerprint, part=each.part, seed=each.seed)
 
 
 def run_all(
@@ -79,7 +77,8 @@ def run_all(
         ledger.append(record, each.recipe)
         return record
 
-    missing = [each for each in runs if finished(each, ledger) is None]
+    done = ledger.read()
+    missing = [each for each in runs if finished(each, done) is None]
     yield from side_by_side(missing, do, at_once)
 
 
@@ -130,10 +129,8 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[st
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for row in rows:
         kinds = found.setdefault(row["benchmark"].removeprefix("embedded/"), {})
-        value = row["value"]
-        kinds.setdefault(row["kind"], {})[row["metric"]] = (
-            None if value is None else round(value, 5)
-        )
+        value = None if row["value"] is None else round(row["value"], 5)
+        kinds.setdefault(row["kind"], {})[row["metric"]] = value
     return found
 
 

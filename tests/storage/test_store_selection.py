@@ -33,7 +33,8 @@ def test_the_table_is_what_the_rule_gives_in_the_order_of_the_samples():
             found = selection_table(samples, scores, **rule).to_pylist()
             expected = [
                 {"sample_id": s.sample_id, "chosen": s.chosen, "rank": s.rank, "key": key,
-                 "reason": s.reason, "value": getattr(row, key.removeprefix("low_")) if key else None}
+                 "value": getattr(row, key.removeprefix("low_")) if key else None,
+                 "reason": s.reason}
                 for s, row in zip(select(rows, **rule), rows, strict=True)
             ]  # fmt: skip
             assert [_plain(row) for row in found] == [_plain(row) for row in expected]
