@@ -45,7 +45,7 @@ class Record:
     curves: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     """Points (step, value): mean gain of `chosen` and `rejected` per token, online `reward`."""
     steps: int = 0
-    groups: Sequence[int] = (0, 0)
+    groups: Sequence[int] = field(default_factory=lambda: [0, 0])
     """Different groups that were trained on, offline and online."""
     seconds: float = 0.0
     """Of this run alone; what another run had made already took none."""
