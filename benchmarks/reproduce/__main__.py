@@ -113,7 +113,7 @@ def _wait_for(runs: Iterable[Run], ledger: Ledger, given: argparse.Namespace) ->
 
 def write_report() -> None:
     """Write the page and the figures from the committed runs."""
-    runs = final_runs(RUNS.read(), committed_settings())
+    runs = final_runs(RUNS.read(), committed_settings() if SETTINGS.is_file() else {})
     text = report(runs)
     atomic_write_text(HERE / "results.md", text)
     atomic_write_text(IMAGES / "reproduce-table2.svg", table2(runs))

@@ -41,10 +41,21 @@ def final_runs(
 
 def report(runs: Mapping[str, Runs]) -> str:
     """Return the whole page."""
-    parts = [_verdicts(runs)]
+    parts = [_head(runs), _verdicts(runs)]
     parts += [_group(group, runs) for group in GROUPS.values()]
     parts.append(_beside())
     return "\n".join(parts)
+
+
+def _head(runs: Mapping[str, Runs]) -> str:
+    """Return how much of it was run; every row of `GROUPS` on two base models is all of it."""
+    done = sum(map(len, runs.values()))
+    bases = sorted({base for row in runs.values() for base, _ in row})
+    told = f"{done} runs on {', '.join(bases)}." if done else "Nothing was run yet."
+    return (
+        "# What `make reproduce` found\n\nWritten by the command from the lines of `runs.jsonl`; how "
+        f"it was done: [docs/reproduce.md](../../docs/reproduce.md). {told}\n"
+    )
 
 
 def _verdicts(runs: Mapping[str, Runs]) -> str:

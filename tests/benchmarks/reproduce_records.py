@@ -1,5 +1,7 @@
 """Made-up runs of known figures for tests of pairing, claims, tables and drawings."""
 
+from zlib import crc32
+
 import numpy as np
 
 from benchmarks.reproduce.ledger import Record
@@ -9,7 +11,7 @@ N_SCENES = 40
 
 def record(row, base="base-0", seed=0, *, chair=0.3, accuracy=0.8, part="final", **changes):
     """Return a run whose scenes give about this CHAIR_i and accuracy, and metrics that fit them."""
-    rng = np.random.default_rng([seed, len(row), int(chair * 1000)])
+    rng = np.random.default_rng([crc32(f"{row} {base}".encode()), seed, int(chair * 1000)])
     scenes = {}
     for split in ("consistent", "counter"):
         mentions = rng.integers(2, 5, N_SCENES)

@@ -84,9 +84,8 @@ def test_ticks_enclose_what_they_measure(values):
     assert all(ticks[0] <= each <= ticks[-1] for each in values)
 
 
-@pytest.mark.skipif(not PAGE.is_file(), reason="nothing was run on the final part yet")
 def test_the_committed_page_and_figures_are_those_of_the_committed_runs():
-    found = final_runs(RUNS.read(), committed_settings())
+    found = final_runs(RUNS.read(), committed_settings() if SETTINGS.is_file() else {})
     assert PAGE.read_text() == report(found)
     assert (IMAGES / "reproduce-table2.svg").read_text() == table2(found)
     assert (IMAGES / "reproduce-figure4.svg").read_text() == figure4(found)
