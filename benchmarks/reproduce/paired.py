@@ -75,8 +75,8 @@ class Difference:
     """Over units; None without any."""
     bootstrap: tuple[float, float] | None
     """Over seeds and scenes; None where no scene has a part of the figure."""
-    by_base: Mapping[str, float]
-    """Mean of each base model alone."""
+    by_base: Mapping[str, Cell]
+    """Each base model alone, with Student's interval over its seeds."""
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -105,7 +105,7 @@ def paired(a: Runs, b: Runs, column: str, factor: float = 1.0, draws: int = DRAW
     return Difference(
         cell([each[0] for each in known.values()]),
         _bootstrap(list(known), [each[1:] for each in known.values()], column, factor, draws),
-        {base: float(np.mean(each)) for base, each in bases.items()},
+        {base: found for base, each in bases.items() if (found := cell(each))},
     )
 
 

@@ -131,8 +131,12 @@ def _cells(found: Difference) -> str:
     mean, n = found.student, found.student.n
     student = f"{mean.low:+.3f} to {mean.high:+.3f}" if n > 1 else "one run"
     spread = "" if found.bootstrap is None else "{:+.3f} to {:+.3f}".format(*found.bootstrap)
-    bases = ", ".join(f"{name} {each:+.3f}" for name, each in found.by_base.items())
+    bases = ", ".join(f"{name} {_signed(each)}" for name, each in found.by_base.items())
     return f"{mean.mean:+.3f} | {student} | {spread} | {bases}"
+
+
+def _signed(found: Cell) -> str:
+    return str(found) if found.mean < 0 else f"+{found}"
 
 
 def _text(found: Cell | None) -> str:

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from benchmarks.reproduce import svg
-from benchmarks.reproduce.__main__ import IMAGES, RUNS, _order
+from benchmarks.reproduce.__main__ import IMAGES, RUNS, TRIALS, _order
 from benchmarks.reproduce.bases import Base, committed_records
 from benchmarks.reproduce.claims import CLAIMS
 from benchmarks.reproduce.figures import figure4, table2
@@ -89,6 +89,16 @@ def test_the_committed_page_and_figures_are_those_of_the_committed_runs():
     assert PAGE.read_text() == report(found)
     assert (IMAGES / "reproduce-table2.svg").read_text() == table2(found)
     assert (IMAGES / "reproduce-figure4.svg").read_text() == figure4(found)
+
+
+@pytest.mark.parametrize("ledger", [RUNS, TRIALS], ids=["runs", "trials"])
+def test_dpo_and_sft_were_trained_on_as_many_pairs_as_the_adversarial_row(ledger):
+    pairs = {}
+    for each in ledger.read().records:
+        contestant, _, number = each.row.partition(" #")
+        if contestant in ("offline-adversarial", "dpo", "sft"):
+            pairs.setdefault((each.base, each.seed, number), set()).add(each.groups[0])
+    assert all(len(found) == 1 for found in pairs.values()), pairs
 
 
 @pytest.mark.skipif(not RUNS.path.is_file(), reason="nothing was run on the final part yet")

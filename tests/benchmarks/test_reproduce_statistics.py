@@ -21,7 +21,7 @@ def test_the_paired_interval_is_that_of_a_paired_t_test():
     assert found.student.n == 8
     assert (found.student.low, found.student.high) == pytest.approx((low, high))
     assert found.student.mean == pytest.approx(np.mean(a) - np.mean(b))
-    assert found.by_base["base-1"] == pytest.approx(np.mean(a[4:]) - np.mean(b[4:]))
+    assert found.by_base["base-1"].mean == pytest.approx(np.mean(a[4:]) - np.mean(b[4:]))
 
 
 def test_a_unit_counts_only_where_both_rows_ran():
