@@ -53,8 +53,8 @@ def _head(runs: Mapping[str, Runs]) -> str:
     bases = sorted({base for row in runs.values() for base, _ in row})
     told = f"{done} runs on {', '.join(bases)}." if done else "Nothing was run yet."
     return (
-        "# What `make reproduce` found\n\nWritten by the command from the lines of `runs.jsonl`; how "
-        f"it was done: [docs/reproduce.md](../../docs/reproduce.md). {told}\n"
+        "# What `make reproduce` found\n\nWritten by the command from the lines of `runs.jsonl`; "
+        f"how it was done: [docs/reproduce.md](../../docs/reproduce.md). {told}\n"
     )
 
 

@@ -54,10 +54,10 @@ ROUNDS: tuple[dict[str, dict[str, Any]], ...] = (
         "sft": _linear(2e-4),
     },
     {
-        "full": _linear(2e-4) | _MIX,
-        "offline-random": _linear(1e-4),
-        "offline-adversarial": _linear(1e-4),
-        "online": _linear(1e-4),
+        "full": _linear(2e-4, beta=0.2) | _MIX,
+        "offline-random": _linear(2e-4, beta=0.2),
+        "offline-adversarial": _linear(2e-4, beta=0.2),
+        "online": _linear(2e-4, beta=0.2),
         "dpo": _linear(5e-5),
         "sft": _linear(5e-5),
     },
@@ -65,9 +65,9 @@ ROUNDS: tuple[dict[str, dict[str, Any]], ...] = (
         "full": _linear(1e-4, **_RAW) | _MIX,
         "offline-random": _linear(1e-4, **_RAW),
         "offline-adversarial": _linear(1e-4, **_RAW),
-        "online": _linear(2e-4, beta=0.1),
-        "dpo": _linear(5e-5, beta=0.03),
-        "sft": _linear(3e-4),
+        "online": _linear(1e-4),
+        "dpo": _linear(5e-5, beta=0.3),
+        "sft": _linear(3e-5),
     },
 )
 
