@@ -81,7 +81,7 @@ testbed: $(INSTALLED)  ## train the embedded model again and measure it (20 minu
 ##@ Measurements
 # Another Python than that of .venv: make bench-gpu BENCH_PYTHON=python3 (torch, transformers, accelerate, peft).
 BENCH_PYTHON ?= $(BIN)/python
-.PHONY: bench bench-gpu compare faults
+.PHONY: bench bench-gpu compare reproduce faults
 bench: $(INSTALLED)  ## benchmarks on the CPU, side by side with the usual way (an hour): make bench [BENCH="score attack"]
 	@for name in $(BENCH); do $(BIN)/python -m benchmarks.bench_$$name $(ARGS); done
 
@@ -92,6 +92,9 @@ bench-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED))  ## the me
 
 compare: $(INSTALLED)  ## all recipes on the embedded world, three seeds; goes on where it was [ARGS="--trials" or "--rows mbpo,dpo"]
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+reproduce: $(INSTALLED)  ## the ablations of the MBPO paper on the embedded world; goes on where it was [ARGS="--groups table2 --seeds 2 --at-once 1"]
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reproduce $(ARGS)
 
 faults: $(INSTALLED)  ## kill, fill, spoil and race runs on purpose; goes on where it was [ARGS="--quick" or "--write"]
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults $(ARGS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
-SelectionKey = Literal["iig_mean", "iig_sum"]
+SelectionKey = Literal["iig_mean", "iig_sum", "low_iig_mean"]
 
 
 class NotChosen(StrEnum):
@@ -76,8 +76,9 @@ def select(
         seed: draws the pre-selection.
         presample: how many are drawn (unknown in the paper); None = all.
         k: how many are chosen (unknown in the paper); None = all that are ranked.
-        key: mean per token (default, assumed) or sum, which favours long responses; None = ranked
-            in `sample_order`, scored or not.
+        key: mean per token (default, assumed) or sum, which favours long responses; `low_iig_mean`
+            ranks by the mean, smallest first (a control); None = ranked in `sample_order`, scored
+            or not.
 
     Returns:
         One row for every input row, in the order of the input.
@@ -92,11 +93,17 @@ def select(
     )[:presample]
     ranked = drawn
     if key is not None:
-        ranked = _by_score(drawn, {row.sample_id: getattr(row, key) for row in rows})
+        ranked = _by_score(drawn, {row.sample_id: _score(row, key) for row in rows})
     ranks = {sample_id: rank for rank, sample_id in enumerate(ranked, start=1)}
     presampled = set(drawn)
     most = len(rows) if k is None else k
     return [_selection(row, row.sample_id in presampled, ranks, most) for row in rows]
+
+
+def _score(row: Scored, key: SelectionKey) -> float | None:
+    if key == "low_iig_mean":
+        return None if row.iig_mean is None else -row.iig_mean
+    return getattr(row, key)
 
 
 def _by_score(drawn: Sequence[str], scores: dict[str, float | None]) -> list[str]:

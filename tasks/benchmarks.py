@@ -66,8 +66,9 @@ def asked(
     """
     if isinstance(config, EmbeddedBenchmark):
         return embedded.load(
-            config.part, config.split, config.scenes, blank=config.blank, images=images
-        )
+            config.part, config.split, config.scenes,
+            seed=config.seed, blank=config.blank, images=images,
+        )  # fmt: skip
     if isinstance(config, HeldOutBenchmark):
         streams = {"offline": recipe.train.offline_epochs, "online": recipe.train.online_epochs}
         trained = {stream for stream, epochs in streams.items() if epochs}

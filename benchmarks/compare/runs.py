@@ -1,23 +1,37 @@
-"""Runs of the comparison: each one cached by (row, seed, rate), two side by side, resumable."""
+"""Runs of the comparison: each one cached by (row, seed, rate), some side by side, resumable."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from benchmarks.compare.rows import STEPS, Row, recipe_of
 from mbpo_core.config import Recipe
 from storage.files import atomic_write_text
 from storage.store import ArtifactStore
+from tasks.materialise import Materialised
 from tasks.pipeline import Choice, run_pipeline
 from tasks.pool import WorkerPool
 from tasks.runtime import Runtime
+
+
+class Named(Protocol):
+    """Something to do that has a name."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it fails."""
+        ...
+
+
+Each = TypeVar("Each", bound=Named)
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -55,14 +69,24 @@ class Finished:
     """Pairs and prompts that it was trained on."""
 
 
-def run(each: Run, root: Path) -> Finished:
-    """Run a recipe from data to metrics; what the store has is not computed again."""
-    recipe = each.recipe
+def computed(
+    recipe: Recipe, root: Path, choice: Choice | None = None
+) -> tuple[dict[str, Materialised], float]:
+    """Run a recipe on one CPU worker and return what it made and the seconds that it took.
+
+    What the store has is not computed again.
+    """
     how = Runtime(root=root, devices=("cpu",), workers=1)
     started = time.monotonic()
     with WorkerPool(how) as pool:
-        made = run_pipeline(recipe, how, Choice(), pool)
-    seconds = time.monotonic() - started
+        made = run_pipeline(recipe, how, choice or Choice(), pool)
+    return made, time.monotonic() - started
+
+
+def run(each: Run, root: Path) -> Finished:
+    """Run a recipe from data to metrics."""
+    recipe = each.recipe
+    made, seconds = computed(recipe, root)
     store = ArtifactStore(root)
     checkpoint = store.table(made["train"].ref, "checkpoint").to_pylist()[0]
     if checkpoint["steps"] != STEPS:
@@ -89,14 +113,21 @@ def run_all(
     at_once: int = 2,
     do: Callable[[Run, Path], Finished] = run,
 ) -> Iterator[tuple[Run, Finished]]:
-    """Do what is not done yet, some at a time; yield each as it ends.
-
-    Raises the first failure after all others had their chance; what is done stays done.
-    """
+    """Do what is not done yet, some at a time; yield each as it ends. Raises as `side_by_side`."""
     missing = [each for each in runs if finished(each, root) is None]
+    yield from side_by_side(missing, lambda each: _done_and_kept(each, root, do), at_once)
+
+
+def side_by_side(
+    missing: Sequence[Each], do: Callable[[Each], Made], at_once: int
+) -> Iterator[tuple[Each, Made]]:
+    """Do all, some at a time, in their order; yield each as it ends.
+
+    Raises an ExceptionGroup of what failed after all others had their chance.
+    """
     failures = []
     with ThreadPoolExecutor(at_once) as threads:
-        waiting = {threads.submit(_done_and_kept, each, root, do): each for each in missing}
+        waiting = {threads.submit(do, each): each for each in missing}
         for future in as_completed(waiting):
             if error := future.exception():
                 failures.append(RuntimeError(f"{waiting[future].name}: {error}"))

@@ -72,8 +72,8 @@ class SelectConfig(Frozen):
     presample: int | None = Field(30_000, ge=1)
     k: int | None = Field(10_000, ge=1)
     """`None` = all of the pre-selection."""
-    key: Literal["iig_mean", "iig_sum"] | None = "iig_mean"
-    """Mean per token (assumed): a sum favours long responses. `None` = not ranked by score but in
-    the order of the draw."""
+    key: Literal["iig_mean", "iig_sum", "low_iig_mean"] | None = "iig_mean"
+    """Mean per token (assumed): a sum favours long responses. `low_iig_mean` = smallest mean first,
+    a control; `None` = not ranked by score but in the order of the draw."""
     pool: Literal["open", "all"] = "open"
     """`all`: closed-ended samples too, as preference sets have pairs on them (assumed)."""

@@ -18,6 +18,8 @@ class EmbeddedBenchmark(Frozen):
     split: Literal["consistent", "counter"]
     part: Literal["dev", "test"] = "test"
     scenes: int = Field(100, ge=1)
+    seed: int = 0
+    """Another seed gives other scenes of the same part."""
     blank: bool = False
     """Black images in place of the scenes: what is right then comes from the prior."""
 

@@ -43,7 +43,13 @@ class Embedded:
 
 
 def load(
-    part: Split, flavour: Flavour, n_scenes: int, *, blank: bool = False, images: bool = True
+    part: Split,
+    flavour: Flavour,
+    n_scenes: int,
+    *,
+    seed: int = 0,
+    blank: bool = False,
+    images: bool = True,
 ) -> Embedded:
     """Return one question of every kind for each of the first scenes of a split.
 
@@ -51,13 +57,14 @@ def load(
         part: `dev` or `test`.
         flavour: `consistent` or `counter`.
         n_scenes: how many scenes.
+        seed: another seed gives other scenes of the part.
         blank: the pictures are black (the blank image v0 of eq. 4) and the benchmark's name ends
             with `-blank`: what is right then is right by the prior.
         images: draw the pictures; scoring needs none.
     """
     name = f"embedded/{flavour}{'-blank' if blank else ''}"
     found = []
-    for scene in scenes(part, n_scenes, flavour=flavour):
+    for scene in scenes(part, n_scenes, seed=seed, flavour=flavour):
         png = _picture(scene, blank) if images else None
         for kind in QUESTION_KINDS:
             asked = ask(scene, kind, random.Random(seed_of("question", scene.name, 0, kind)))

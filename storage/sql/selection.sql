@@ -2,8 +2,8 @@
 --
 -- Reads   scored(position BIGINT, sample_id VARCHAR, closed BOOLEAN, iig_mean FLOAT|DOUBLE,
 --         iig_sum FLOAT|DOUBLE); no two rows have the same position
--- Takes   $seed, $presample (NULL = all), $k (NULL = all), $key ('iig_mean', 'iig_sum', or NULL =
---         in the order of the draw, scored or not)
+-- Takes   $seed, $presample (NULL = all), $k (NULL = all), $key ('iig_mean', 'iig_sum',
+--         'low_iig_mean' = smallest first, or NULL = in the order of the draw, scored or not)
 -- Gives   position, sample_id, rank, chosen, reason, in no order
 --
 -- Only what is drawn is sorted, and no wide row is: at a million rows that is half of the time. Rows
@@ -17,7 +17,8 @@ WITH keyed AS (
             WHEN $key IS NULL THEN 0.0
             WHEN $key = 'iig_mean' THEN CAST(iig_mean AS DOUBLE)
             WHEN $key = 'iig_sum' THEN CAST(iig_sum AS DOUBLE)
-            ELSE error('key must be iig_mean or iig_sum')
+            WHEN $key = 'low_iig_mean' THEN -CAST(iig_mean AS DOUBLE)
+            ELSE error('key must be iig_mean, iig_sum or low_iig_mean')
         END AS score
     FROM scored
 ),

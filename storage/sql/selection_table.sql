@@ -7,7 +7,10 @@ SELECT
     chosen,
     CAST(rank AS INTEGER) AS rank,
     CAST($key AS VARCHAR) AS key,
-    CASE $key WHEN 'iig_mean' THEN iig_mean WHEN 'iig_sum' THEN iig_sum END AS value,
+    CASE
+        WHEN $key IN ('iig_mean', 'low_iig_mean') THEN iig_mean
+        WHEN $key = 'iig_sum' THEN iig_sum
+    END AS value,
     reason
 FROM scored JOIN selected USING (position)
 ORDER BY position

@@ -54,7 +54,7 @@ ROWS = st.lists(
     st.integers(0, 2**31),
     st.none() | st.integers(0, 12),
     st.integers(0, 12),
-    st.sampled_from(["iig_mean", "iig_sum"]),
+    st.sampled_from(["iig_mean", "iig_sum", "low_iig_mean"]),
 )
 def test_the_query_gives_what_the_rule_gives(rows, seed, presample, k, key):
     settings = {"seed": seed, "presample": presample, "k": k, "key": key}
@@ -75,7 +75,7 @@ def test_the_query_agrees_on_a_large_float32_table_with_ties():
         )
         for i in range(5000)
     ]  # fmt: skip
-    for key in ("iig_mean", "iig_sum"):
+    for key in ("iig_mean", "iig_sum", "low_iig_mean"):
         settings = {"seed": 3, "presample": 2000, "k": 700, "key": key}
         expected = select(rows, **settings)
         assert set(expected) == by_sql(rows, **settings, dtype=pa.float32())
@@ -101,6 +101,13 @@ def test_each_row_says_why_it_was_not_chosen():
     assert found[ids[5]].reason is NotChosen.CLOSED_ENDED
     by_sum = {s.sample_id: s for s in select(rows, seed=5, presample=4, k=1, key="iig_sum")}
     assert by_sum[ids[0]].chosen and not by_sum[ids[2]].chosen
+
+
+def test_the_lowest_gains_are_the_other_end_of_the_same_ranking():
+    rows = [Scored(str(i), False, gain, 0.0) for i, gain in enumerate((0.5, 2.0, -1.0, None))]
+    settings = {"seed": 0, "presample": None, "k": 1}
+    high, low = (select(rows, **settings, key=key) for key in ("iig_mean", "low_iig_mean"))
+    assert [s.rank for s in high] == [2, 1, 3, None] and [s.rank for s in low] == [2, 3, 1, None]
 
 
 def test_equal_scores_go_by_id():

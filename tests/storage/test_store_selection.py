@@ -27,13 +27,14 @@ def test_the_table_is_what_the_rule_gives_in_the_order_of_the_samples():
         "iig_mean": pa.array([r.iig_mean for r in shuffled], pa.float64(), from_pandas=False),
         "iig_sum": [r.iig_sum for r in shuffled],
     })  # fmt: skip
-    for key in ("iig_mean", "iig_sum", None):
+    for key in ("iig_mean", "iig_sum", "low_iig_mean", None):
         for presample, k in ((None, 30), (0, 30), (100, 30), (10_000, 30), (100, None)):
             rule = {"seed": 4, "presample": presample, "k": k, "key": key}
             found = selection_table(samples, scores, **rule).to_pylist()
             expected = [
                 {"sample_id": s.sample_id, "chosen": s.chosen, "rank": s.rank, "key": key,
-                 "reason": s.reason, "value": getattr(row, key) if key else None}
+                 "value": getattr(row, key.removeprefix("low_")) if key else None,
+                 "reason": s.reason}
                 for s, row in zip(select(rows, **rule), rows, strict=True)
             ]  # fmt: skip
             assert [_plain(row) for row in found] == [_plain(row) for row in expected]

@@ -124,6 +124,13 @@ def test_a_caption_with_two_hallucinations_is_one_caption():
     assert found["describe", "chair_i"].value == 2 / 8
 
 
+def test_another_seed_asks_about_other_scenes_of_the_same_part():
+    first, other = (embedded.load("test", "counter", 20, seed=seed).questions for seed in (0, 1))
+    assert not {q.question_id for q in first} & {q.question_id for q in other}
+    assert not {q.image for q in first} & {q.image for q in other}
+    assert first == embedded.load("test", "counter", 20).questions
+
+
 def test_pictures_are_drawn_only_where_they_are_wanted():
     with_pictures = embedded.load("dev", "counter", 2)
     without = embedded.load("dev", "counter", 2, images=False)

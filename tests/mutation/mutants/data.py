@@ -40,7 +40,7 @@ MUTANTS = (
         "selected-by-the-sum",
         "samples are ranked by the sum whatever the key: long responses win",
         _SELECTION,
-        "getattr(row, key) for row in rows",
+        "_score(row, key) for row in rows",
         "row.iig_sum for row in rows",
         _OF_SELECTION,
     ),
