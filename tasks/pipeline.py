@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from mbpo_core.config import Recipe
 from storage.disk import naming_the_disk
 from storage.refs import ArtifactRef
-from storage.runs import finish_run, record_stage, start_run
+from storage.runs import finish_run, in_progress, record_stage, start_run
 from storage.store import ArtifactStore
 from tasks.catalogue import CatalogueKeeper
 from tasks.launchers import check_launcher
@@ -96,31 +96,34 @@ def _run(
         check_launcher(recipe, runtime)
     store = ArtifactStore(runtime.root)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-    start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))
-    refs: dict[str, ArtifactRef] = {}
-    made: dict[str, Materialised] = {}
-    status = "failed"
-    catalogue = CatalogueKeeper(store)
-    try:
-        for name in needed:
-            stage = STAGES[name]
-            inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
-            if name in choice.stages():
-                made[name] = materialise(
-                    stage, recipe, runtime, inputs, pool, run_id,
-                    refresh=name in choice.refresh, progress=progress, note=note,
-                    run_shards=run_shards,
-                )  # fmt: skip
-                refs[name] = made[name].ref
-                catalogue.refresh()
-                finished(name, made[name])
-            else:
-                refs[name] = _from_store(stage, recipe, runtime, inputs, store)
-                record_stage(store.root, run_id, name, refs[name])
-        status = "completed"
-    finally:
-        finish_run(store.root, run_id, status)
-        catalogue.finish()
+    with in_progress(store.root, run_id):
+        start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))
+        refs: dict[str, ArtifactRef] = {}
+        made: dict[str, Materialised] = {}
+        status = "failed"
+        catalogue = CatalogueKeeper(store)
+        try:
+            for name in needed:
+                stage = STAGES[name]
+                inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
+                if name in choice.stages():
+                    made[name] = materialise(
+                        stage, recipe, runtime, inputs, pool, run_id,
+                        refresh=name in choice.refresh, progress=progress, note=note,
+                        run_shards=run_shards,
+                    )  # fmt: skip
+                    refs[name] = made[name].ref
+                    catalogue.refresh()
+                    finished(name, made[name])
+                else:
+                    refs[name] = _from_store(stage, recipe, runtime, inputs, store)
+                    record_stage(store.root, run_id, name, refs[name])
+                    # Recorded, it is kept; before that it may have been collected.
+                    store.path(refs[name])
+            status = "completed"
+        finally:
+            finish_run(store.root, run_id, status)
+            catalogue.finish()
     return made
 
 
