@@ -132,11 +132,6 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     return found
 
 
-def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say `changes` in lines for people."""
-    return [change.said for change in changes(old, new)]
-
-
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
