@@ -46,11 +46,16 @@ class Lookup:
         if not wanted:
             return []
         condition = f"{quoted(column)} IN ({', '.join('?' * len(wanted))})"
+        return self.query(f"{self._select(ref, table)} WHERE {condition}", wanted)
+
+    def first(self, ref: ArtifactRef, table: str, count: int) -> list[dict[str, Any]]:
+        """Return the first rows of a table."""
+        return self.query(f"{self._select(ref, table)} LIMIT ?", [count])
+
+    def _select(self, ref: ArtifactRef, table: str) -> str:
         columns = self.columns(ref, table)
         selected = ", ".join(_selected(name, kind) for name, kind in columns.items())
-        return self.query(
-            f"SELECT {selected} FROM {self.source(ref, table)} WHERE {condition}", wanted
-        )
+        return f"SELECT {selected} FROM {self.source(ref, table)}"
 
     def query(self, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
         """Return the rows of a query."""

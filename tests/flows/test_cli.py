@@ -97,14 +97,6 @@ def test_sql_answers_as_a_table_and_as_json(root):
     assert [json.loads(line)["n"] for line in done.output.splitlines()] == [34, 8]
 
 
-def test_ls_and_show_name_artifacts_and_their_rows(root):
-    assert "negatives" in mbpo("ls", "--root", root).output
-    for name in ("negatives", "mine", ArtifactStore(root).resolve("mine").short):
-        done = mbpo("show", name, "--root", root, "--rows", 1)
-        assert done.exit_code == 0 and '"negatives"' in done.output
-        assert "logp_reread" in done.output
-
-
 def test_gallery_draws_a_sheet_where_it_was_asked_to_or_below_the_root(root, tmp_path):
     path = tmp_path / "new" / "sheet.png"
     done = mbpo("gallery", "pair", "--root", root, "--out", path, "--rows", 2)
