@@ -71,7 +71,8 @@ def print_json(value: Any) -> None:
 
 def print_wide(table: Table) -> None:
     """Print a table of many columns: as wide as it must be where no terminal limits it."""
-    out.print(table, width=None if out.is_terminal else max(out.width, _WIDE), crop=False)
+    wide = out if out.is_terminal else Console(highlight=False, width=max(out.width, _WIDE))
+    wide.print(table)
 
 
 def _plain(value: Any) -> Any:

@@ -90,11 +90,15 @@ class ArtifactStore:
     def path(self, ref: ArtifactRef) -> Path:
         """Return the artifact's directory; raise UnknownArtifact if it is not there."""
         directory = self._stage_path(ref.stage) / ref.directory
-        if not directory.is_dir():
+        if not self.is_there(ref):
             raise UnknownArtifact(
                 f"{ref.short} with content {ref.content[:12]} is not in {self.root}"
             )
         return directory
+
+    def is_there(self, ref: ArtifactRef) -> bool:
+        """Say whether the artifact's directory is there: it may be collected while it is read."""
+        return (self._stage_path(ref.stage) / ref.directory).is_dir()
 
     def files(self, ref: ArtifactRef) -> Path:
         """Return the directory of the artifact's files that are not tables.

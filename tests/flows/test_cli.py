@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
-from tests.pipelines import SMALL, run, runtime, small_recipe
+from tests.pipelines import SMALL, rows, run, runtime, small_recipe
 
 PROJECT = Path(__file__).parents[2]
 
@@ -144,3 +144,16 @@ def test_help_names_every_command():
 def test_a_pilot_of_any_recipe_is_a_run_with_few_records(tmp_path):
     made = run(small_recipe(ingest__limit=14), runtime(tmp_path), None)
     assert ArtifactStore(tmp_path).manifest(made["ingest"].ref).rows == 14
+
+
+def test_trace_tells_the_life_of_a_sample_and_every_step_of_the_run_is_accounted_for(root):
+    chosen = [row for row in rows(root, "select", "selection") if row["rank"] == 1]
+    done = mbpo("trace", chosen[0]["sample_id"][:12], "--root", root)
+    assert done.exit_code == 0, done.output
+    for said in ("selected, rank 1 by iig_mean", "pgd: steps 2", "as read back",
+                 "from negative:", "offline: chosen, rejected", "advantage +0.7071"):  # fmt: skip
+        assert said in done.output
+    steps = {step for row in rows(root, "train", "train_groups") for step in row["steps"]}
+    assert steps == {row["step"] for row in rows(root, "train", "train_steps")}
+    done = mbpo("trace", "nothing", "--root", root)
+    assert done.exit_code == 1 and "the nearest are:" in done.output

@@ -1,40 +1,12 @@
 """The commands about versions, on a store with two runs that differ in one setting."""
 
 import json
-import shutil
-import subprocess
-import sys
 
-import pytest
-
-from flows.cli import app
 from storage.runs import read_runs
 from storage.store import ArtifactStore
-from tasks.order import ORDER
-from tasks.pipeline import Choice
-from tests.flows.test_cli import PROJECT, mbpo
-from tests.pipelines import run, runtime, small_recipe
-
-STAGES = ("ingest", "score", "select", "mine", "respond", "pair")
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """Two runs: the second mines with other steps, and reads the same samples."""
-    root = tmp_path_factory.mktemp("versions") / "store"
-    how = runtime(root)
-    first = run(small_recipe(), how, Choice(only=STAGES))
-    return root, first, run(small_recipe(mine__steps=3), how, Choice(only=STAGES))
-
-
-@pytest.fixture
-def root(filled):
-    return filled[0]
-
-
-@pytest.fixture
-def copy(filled, tmp_path):
-    return shutil.copytree(filled[0], tmp_path / "store")
+from tests.flows.conftest import STAGES
+from tests.flows.test_cli import mbpo
+from tests.pipelines import SMALL
 
 
 def asked(root, *words):
@@ -63,36 +35,38 @@ def test_ls_says_which_version_is_the_latest_and_narrows_by_stage_recipe_and_tag
     assert done.exit_code == 2 and "there are 9, of ingest, score" in done.output
 
 
-def test_runs_are_listed_with_their_artifacts(root):
-    found = value(root, "runs")
-    assert found == value(root, "ls", "runs")
+def test_runs_are_listed_with_their_artifacts(two_runs):
+    found = value(two_runs, "runs")
+    assert found == value(two_runs, "ls", "runs")
     assert [each["status"] for each in found] == ["completed"] * 2
     assert list(found[0]["stages"]) == list(STAGES)
-    assert found[0]["run_id"] in asked(root, "ls", "runs")
+    assert found[0]["run_id"] in asked(two_runs, "ls", "runs")
 
 
-def test_show_tells_settings_counts_refusals_inputs_and_rows(root, filled):
-    facts = value(root, "show", "mine", "--rows", 1)
+def test_show_tells_settings_counts_refusals_inputs_and_rows(two_runs, filled):
+    facts = value(two_runs, "show", "mine", "--rows", 1)
     assert facts["config"]["mine"]["steps"] == 3
     assert facts["inputs"]["ingest"] == filled[1]["ingest"].ref.short
-    assert facts["tables"]["negatives"] == len(value(root, "show", "mine", "--rows", 99)["rows"])
+    assert facts["tables"]["negatives"] == len(
+        value(two_runs, "show", "mine", "--rows", 99)["rows"]
+    )
     assert facts["rows"][0]["image"]["bytes"] > 0 and len(facts["rows"]) == 1
-    printed = asked(root, "show", "negatives", "--rows", 1)
+    printed = asked(two_runs, "show", "negatives", "--rows", 1)
     assert "mine.steps = 3" in printed and "logp_reread" in printed
-    refused = value(root, "show", "select")["refused"]["selection"]
+    refused = value(two_runs, "show", "select")["refused"]["selection"]
     assert "closed_ended" in refused
-    run_id = value(root, "runs")[0]["run_id"]
-    assert value(root, "show", run_id)["artifacts"]["mine"] == filled[1]["mine"].ref.short
+    run_id = value(two_runs, "runs")[0]["run_id"]
+    assert value(two_runs, "show", run_id)["artifacts"]["mine"] == filled[1]["mine"].ref.short
 
 
-def test_diff_of_two_versions_names_the_setting_and_the_rows(root, filled):
+def test_diff_of_two_versions_names_the_setting_and_the_rows(two_runs, filled):
     a, b = (made["mine"].ref.short for made in filled[1:])
-    (found,) = value(root, "diff", a, b)
+    (found,) = value(two_runs, "diff", a, b)
     (cause,) = found["causes"]
     assert (cause["name"], cause["old"], cause["new"]) == ("mine.steps", 2, 3)
     negatives = found["tables"][0]
     assert (negatives["ids"], negatives["added"], negatives["removed"]) == (["sample_id"], 0, 0)
-    store = ArtifactStore(root)
+    store = ArtifactStore(two_runs)
     old, new = (
         {row["sample_id"]: row for row in store.table(made["mine"].ref, "negatives").to_pylist()}
         for made in filled[1:]
@@ -100,43 +74,37 @@ def test_diff_of_two_versions_names_the_setting_and_the_rows(root, filled):
     counted = sum(old[name]["logp_reread"] != new[name]["logp_reread"] for name in old)
     by_name = {column["column"]: column["rows"] for column in negatives["columns"]}
     assert by_name["logp_reread"] == counted > 0 and by_name["logp_trace"] == len(old)
-    printed = asked(root, "diff", a, b)
+    printed = asked(two_runs, "diff", a, b)
     assert "config.mine.steps: 2 -> 3" in printed and "logp_reread" in printed
-    done = mbpo("diff", a, "score", "--root", root)
+    done = mbpo("diff", a, "score", "--root", two_runs)
     assert done.exit_code == 2 and "two versions of one" in done.output
 
 
-def test_diff_of_two_runs_goes_stage_by_stage(root):
-    ids = [run.run_id for run in read_runs(root)]
-    found = value(root, "diff", *ids)
+def test_diff_of_two_runs_goes_stage_by_stage(two_runs):
+    ids = [run.run_id for run in read_runs(two_runs)]
+    found = value(two_runs, "diff", *ids)
     assert [each["stage"] for each in found] == list(STAGES)
     assert [each["stage"] for each in found if each["old"] == each["new"]] == list(STAGES[:3])
-    assert "score: the same" in asked(root, "diff", *ids)
+    assert "score: the same" in asked(two_runs, "diff", *ids)
 
 
-def test_why_goes_down_to_the_first_cause(root, filled):
+def test_why_goes_down_to_the_first_cause(two_runs, filled):
     _, first, second = filled
-    found = value(root, "why", "pair")
+    found = value(two_runs, "why", "pair")
     assert found["before"] == first["pair"].ref.short
     assert {cause["part"] for cause in found["causes"]} == {"input"}
     (cause,) = found["first_causes"]
     assert (cause["part"], cause["name"]) == ("config", "mine.steps")
-    lines = asked(root, "why", second["pair"].ref.short).splitlines()
+    lines = asked(two_runs, "why", second["pair"].ref.short).splitlines()
     assert "first causes:" in lines and lines[-1] == "  config.mine.steps: 2 -> 3"
-    assert "is the first version" in asked(root, "why", first["mine"].ref.short)
+    assert "is the first version" in asked(two_runs, "why", first["mine"].ref.short)
 
 
-def test_plan_says_the_same_of_what_would_be_made(root):
-    words = [w for n, v in {**_small(), "mine.steps": 4}.items() for w in ("--set", f"{n}={v}")]
-    stages = {each["stage"]: each for each in value(root, "plan", "mbpo", *words)["stages"]}
+def test_plan_says_the_same_of_what_would_be_made(two_runs):
+    words = [w for n, v in {**SMALL, "mine.steps": 4}.items() for w in ("--set", f"{n}={v}")]
+    stages = {each["stage"]: each for each in value(two_runs, "plan", "mbpo", *words)["stages"]}
     assert stages["mine"]["why"] == ["config.mine.steps: 3 -> 4"]
     assert stages["select"]["state"] == "hit"
-
-
-def _small():
-    from tests.pipelines import SMALL
-
-    return SMALL
 
 
 def test_a_tag_stands_for_a_version_or_for_a_run(copy, filled):
@@ -185,55 +153,3 @@ def test_a_run_that_died_is_not_called_running(copy):
     path = sorted((copy / "runs").glob("*.json"))[-1]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "running"}))
     assert value(copy, "runs")[-1]["status"] == "died"
-
-
-CHEAP = {
-    "plan mbpo", "ls", "ls runs", "runs", "show mine", "diff score score", "why mine", "tag", "gc",
-    "trace pool-0-000000-color", "doctor", "gallery mine --rows 1", "eval benchmarks",
-    "eval table", "sql select(1)",
-}  # fmt: skip
-IN_LINES = {"eval table", "sql select(1)"}
-"""One object a line: they may be long."""
-
-
-def commands(typer_app, words=()):
-    for each in typer_app.registered_commands:
-        yield (*words, each.name or each.callback.__name__)
-    for group in typer_app.registered_groups:
-        yield from commands(group.typer_instance, (*words, group.name))
-
-
-@pytest.mark.parametrize("words", sorted(commands(app)), ids=" ".join)
-def test_every_command_has_json_in_its_help(words):
-    assert "--json" in mbpo(*words, "--help").output
-
-
-def test_each_kind_of_command_is_among_those_that_are_tried():
-    costly = {"run", "stage", "eval responses", "eval model", "eval compare", "eval lmms"}
-    tried = {" ".join(words) for words in commands(app) if any(
-        line.startswith(" ".join(words)) for line in CHEAP)}  # fmt: skip
-    assert {" ".join(words) for words in commands(app)} <= tried | costly
-
-
-@pytest.mark.parametrize("line", sorted(CHEAP))
-def test_json_is_all_that_stdout_has(root, line, tmp_path):
-    words = line.split() + ([] if line == "eval benchmarks" else ["--root", root])
-    out = ["--out", tmp_path / "sheet.png"] if line.startswith("gallery") else []
-    done = mbpo(*words, *out, "--json")
-    assert done.exit_code == 0, done.output
-    for text in done.stdout.splitlines() if line in IN_LINES else [done.stdout]:
-        json.loads(text)
-
-
-def test_no_command_needs_torch_to_be_known():
-    """Completing a word loads all commands: torch and transformers would take seconds."""
-    code = "import sys, flows.cli; print({'torch', 'transformers', 'prefect'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr
-
-
-def test_the_order_of_the_stages_is_that_of_the_registry():
-    from tasks.registry import STAGES as registered
-
-    assert tuple(registered) == ORDER
-    assert all(stage.name == name for name, stage in registered.items())
