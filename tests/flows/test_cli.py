@@ -89,6 +89,15 @@ def test_stage_runs_one_stage_again(root):
     assert "made mine/" in done.output
 
 
+def test_run_and_stage_tell_as_json_what_they_made_or_found(root):
+    done = mbpo("run", "mbpo", "--root", root, "--workers", 1, "--json", *settings())
+    made = json.loads(done.stdout)["stages"]
+    assert list(made) == list(ORDER) and all(each["hit"] for each in made.values())
+    done = mbpo("stage", "ingest", "--root", root, "--workers", 1, "--json", *settings())
+    (found,) = json.loads(done.stdout)["stages"].values()
+    assert found["ref"] == made["ingest"]["ref"] and not found["computed"]
+
+
 def test_sql_answers_as_a_table_and_as_json(root):
     done = mbpo("sql", "select count(*) as n from selection where chosen", "--root", root)
     assert done.exit_code == 0 and "8" in done.output
