@@ -23,7 +23,10 @@ def trace(
     ],
     run: Annotated[
         str | None,
-        typer.Option(help="A run or its tag; default: the latest.", autocompletion=complete_run),
+        typer.Option(
+            help="A run or its tag; default: the one that got furthest.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     root: Root = ROOT,
     as_json: AsJson = False,

@@ -13,6 +13,7 @@ from storage.naming import find_run
 from storage.refs import ArtifactRef
 from storage.runs import RunRecord, read_runs
 from storage.store import ArtifactStore
+from tasks.order import ORDER
 
 Row = dict[str, Any]
 _SHOWN = 5
@@ -26,15 +27,16 @@ def trace(store: ArtifactStore, text: str, run: str | None = None) -> Row:
     Args:
         store: where the run's artifacts are.
         text: the sample's id, the beginning of it, or the id of its record in the source.
-        run: id of a run, the beginning of it, or a tag; default: the latest that ingested samples.
+        run: id of a run, the beginning of it, or a tag; default: of the runs that read the sample
+            the one that got furthest, the newest of these.
 
     Raises:
         UnknownArtifact: no such run or sample; the nearest ids are named.
         AmbiguousArtifact: several ids begin so, or a record has several samples.
     """
-    record = _run(store, run)
+    runs = _runs(store, run)
     with Lookup(store) as lookup:
-        sample_id = _sample_id(lookup, record, text)
+        record, sample_id = _found(lookup, runs, text)
         life = _Life(store, lookup, record, sample_id)
         found = {
             "sample_id": sample_id,
@@ -54,38 +56,57 @@ def trace(store: ArtifactStore, text: str, run: str | None = None) -> Row:
         return found | {"refs": {stage: ref.short for stage, ref in record.stages.items()}}
 
 
-def _run(store: ArtifactStore, text: str | None) -> RunRecord:
-    runs = [run for run in read_runs(store.root) if "ingest" in run.stages]
+def _runs(store: ArtifactStore, text: str | None) -> list[RunRecord]:
+    """Return the runs to look into, those that got furthest first, and of these the newest."""
+    runs = [run for run in read_runs(store.root) if "ingest" in run.stages][::-1]
     if not runs:
         raise UnknownArtifact(f"no run in {store.root} has samples; make one: mbpo run mbpo")
-    found = runs[-1] if text is None else find_run(store.root, text)
+    if text is None:
+        return sorted(runs, key=lambda run: -max(map(_place, run.stages)))
+    found = find_run(store.root, text)
     if found is None or "ingest" not in found.stages:
-        ids = ", ".join(run.run_id for run in runs[-_SHOWN:])
+        ids = ", ".join(run.run_id for run in runs[:_SHOWN])
         raise UnknownArtifact(f"no run {text!r} that has samples; the latest are: {ids}")
-    return found
+    return [found]
 
 
-def _sample_id(lookup: Lookup, run: RunRecord, text: str) -> str:
-    samples = lookup.source(run.stages["ingest"], "samples")
-    found = lookup.query(
-        f"SELECT sample_id, source_id, question FROM {samples} "
-        "WHERE starts_with(sample_id, ?) OR source_id = ? ORDER BY sample_id",
-        [text, text],
-    )
-    exact = [row for row in found if row["sample_id"] == text]
-    if text and len(exact or found) == 1:
-        return (exact or found)[0]["sample_id"]
-    if text and found:
-        lines = "\n".join(f"  {_named(row)}" for row in found[:_SHOWN])
-        raise AmbiguousArtifact(f"{text!r} could be any of {len(found)} samples:\n{lines}")
+def _place(stage: str) -> int:
+    return ORDER.index(stage) if stage in ORDER else -1
+
+
+def _found(lookup: Lookup, runs: list[RunRecord], text: str) -> tuple[RunRecord, str]:
+    """Return the first run that has the sample, and its whole id."""
+    seen: set[ArtifactRef] = set()
+    for run in runs:
+        if run.stages["ingest"] not in seen:
+            seen.add(run.stages["ingest"])
+            if (sample_id := _sample_id(lookup, run, text)) is not None:
+                return run, sample_id
     near = lookup.query(
-        f"SELECT sample_id, source_id, question FROM {samples} ORDER BY "
+        f"SELECT sample_id, source_id, question FROM {_samples(lookup, runs[0])} ORDER BY "
         "greatest(jaro_winkler_similarity(left(sample_id, length(?)), ?), "
         f"coalesce(jaro_winkler_similarity(source_id, ?), 0)) DESC, sample_id LIMIT {_SHOWN}",
         [text, text, text],
     )
     lines = "\n".join(f"  {_named(row)}" for row in near)
-    raise UnknownArtifact(f"no sample {text!r} in run {run.run_id}; the nearest are:\n{lines}")
+    raise UnknownArtifact(f"no sample {text!r} in run {runs[0].run_id}; the nearest are:\n{lines}")
+
+
+def _sample_id(lookup: Lookup, run: RunRecord, text: str) -> str | None:
+    found = lookup.query(
+        f"SELECT sample_id, source_id, question FROM {_samples(lookup, run)} "
+        "WHERE starts_with(sample_id, ?) OR source_id = ? ORDER BY sample_id",
+        [text, text],
+    )
+    exact = [row for row in found if row["sample_id"] == text]
+    if len(exact or found) > 1:
+        lines = "\n".join(f"  {_named(row)}" for row in found[:_SHOWN])
+        raise AmbiguousArtifact(f"{text!r} could be any of {len(found)} samples:\n{lines}")
+    return (exact or found)[0]["sample_id"] if found else None
+
+
+def _samples(lookup: Lookup, run: RunRecord) -> str:
+    return lookup.source(run.stages["ingest"], "samples")
 
 
 def _named(row: Row) -> str:

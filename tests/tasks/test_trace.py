@@ -138,10 +138,17 @@ def test_ids_may_be_cut_where_only_one_begins_so(store):
 
 def test_runs_are_named_by_id_or_its_beginning(store, tmp_path):
     start_run(store.root, "other", "mbpo")
-    assert trace(store, "bb33")["run_id"] == "run1", "the latest that has samples"
+    assert trace(store, "bb33")["run_id"] == "run1"
+    start_run(store.root, "alone", "mbpo")
+    record_stage(store.root, "alone", "ingest", store.resolve("ingest"))
+    assert trace(store, "bb33")["run_id"] == "run1", "it got further than a newer one"
+    assert trace(store, "bb33", "alone")["training"] is None
     assert trace(store, "bb33", "run")["run_id"] == "run1"
+    other = commit(store, "ingest", {"other": 1}, samples=[sample(0, sample_id="cc44")])
+    record_stage(store.root, "alone", "ingest", other)
+    assert trace(store, "cc")["run_id"] == "alone", "the only one that read it"
     for run in ("other", "nobody"):
-        with pytest.raises(UnknownArtifact, match="the latest are: run1"):
+        with pytest.raises(UnknownArtifact, match="the latest are: alone, run1"):
             trace(store, "bb33", run)
     with pytest.raises(UnknownArtifact, match="mbpo run mbpo"):
         trace(ArtifactStore(tmp_path / "empty"), "bb33")
