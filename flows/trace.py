@@ -126,7 +126,8 @@ def _responses(found: Row) -> Iterator[str]:
 
 def _groups(found: Row) -> Iterator[str]:
     for row in found["groups"] or ():
-        roles = ", ".join(each["role"] for each in row["candidates"] or ()) or "rollouts"
+        none = "rollouts" if row["stream"] == "online" else "no candidates"
+        roles = ", ".join(each["role"] for each in row["candidates"] or ()) or none
         reason = f"; not used: {row['reason']}" if row["reason"] else ""
         yield f"{row['group_id']} {row['stream']}: {roles}{reason}"
     if not found["groups"]:
