@@ -35,8 +35,8 @@ def report(
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, page.html)
     if as_json:
-        print_json({"path": path.absolute(), "bytes": path.stat().st_size,
-                    "missing": {s.name: s.missing for s in page.sections if s.missing}})  # fmt: skip
+        missing = {section.name: section.missing for section in page.sections if section.missing}
+        print_json({"path": path.absolute(), "bytes": path.stat().st_size, "missing": missing})
         return
     for section in page.sections:
         if section.missing:
