@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from flows.completion import complete_recipe, complete_stage
 from flows.console import (
     ROOT,
+    AsJson,
     Devices,
     How,
     Limit,
+    Ref,
     Refresh,
     Root,
     Workers,
     errors_in_words,
     out,
+    print_json,
     run_stages,
     runtime_of,
 )
+from flows.differences import diff, why
 from flows.doctor import doctor
 from flows.evaluation.app import evaluation
-from flows.formats import cell
+from flows.housekeeping import gc, tag
 from flows.report import report
 from flows.sql import sql
-from flows.summary import results_table
+from flows.trace import trace
+from flows.versions import ls, runs, show
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
-from storage.store import ArtifactStore
-from tasks.gallery import draw_gallery
-from tasks.pipeline import Choice
-from tasks.plan import Planned, plan
+from tasks.order import Choice
+
+if TYPE_CHECKING:
+    from tasks.materialise import Materialised
+    from tasks.plan import Planned
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True, pretty_exceptions_enable=False,
     help="Modality-Balancing Preference Optimization as a cached pipeline.",
 )  # fmt: skip
 app.add_typer(evaluation, name="eval")
-app.command()(doctor)
-app.command()(sql)
-app.command()(report)
+for _command in (ls, runs, show, diff, why, trace, tag, gc, doctor, sql, report):
+    app.command()(_command)
 
-Name = Annotated[str, typer.Argument(help="Shipped recipe, or a .json file.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="Shipped recipe, or a .json file.", autocompletion=complete_recipe),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the recipe, as mine.steps=5.")
 ]
@@ -84,45 +92,64 @@ def run(
     start: Annotated[str | None, typer.Option(help="From this stage on.")] = None,
     refresh: Refresh = None,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", how: How = None,
+    launcher: Launcher = "", how: How = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Run a recipe from conversations to metrics."""
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
         choice = Choice(start=start, refresh=tuple(refresh or ()))
-        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
-    print(results_table(root))
+        made = run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
+    _tell_made(root, made, as_json)
 
 
 @app.command()
 def stage(
-    name: Annotated[str, typer.Argument(help="ingest, score, select, mine, ...")],
-    recipe: Annotated[str, typer.Option(help="Shipped recipe, or a .json file.")] = "mbpo",
+    name: Annotated[
+        str, typer.Argument(help="ingest, score, select, mine, ...", autocompletion=complete_stage)
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="Shipped recipe, or a .json file.", autocompletion=complete_recipe)
+    ] = "mbpo",
     limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None,
     refresh: Annotated[bool, typer.Option(help="Compute it again even if it is there.")] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
-    launcher: Launcher = "", how: How = None,
+    launcher: Launcher = "", how: How = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Run one stage; what it needs must be in the store."""
     with errors_in_words():
         choice = Choice(only=(name,), refresh=(name,) if refresh else ())
         what = _recipe(recipe, settings, limit, source, image_root)
-        run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
-    print(results_table(root))
+        made = run_stages(what, runtime_of(root, workers, devices, launcher, how), choice)
+    _tell_made(root, made, as_json)
+
+
+def _tell_made(root: Path, made: dict[str, Materialised], as_json: bool) -> None:
+    from flows.summary import results_table
+
+    if as_json:
+        print_json({"root": root.absolute(), "stages": made})
+    else:
+        print(results_table(root))
 
 
 @app.command(name="plan")
 def show_plan(
     recipe: Name = "mbpo", limit: Limit = None, settings: Settings = None,
     source: SourceFile = None, image_root: ImageRoot = None, root: Root = ROOT,
-    how: How = None,
+    how: How = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Tell what a run would do with each stage, and why, before any GPU is used."""
+    from tasks.plan import plan
+
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
+        planned = plan(what, runtime_of(root, how=how))
+        if as_json:
+            print_json({"recipe": what.name, "stages": planned})
+            return
         table = Table("stage", "state", "rows", "time", "MB", "why", title=what.name)
-        for step in plan(what, runtime_of(root, how=how)):
+        for step in planned:
             table.add_row(step.stage, step.state, *_amounts(step), "\n".join(step.why[:6]))
         out.print(table)
         out.print("time: on one worker, as measured on the latest version with the same models; "
@@ -142,55 +169,31 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
 
 
-@app.command(name="ls")
-def list_artifacts(root: Root = ROOT) -> None:
-    """List all versions of all artifacts."""
-    table = Table("artifact", "table", "rows", "MB", "made", "recipe", "refused")
-    for ref, manifest in ArtifactStore(root).refs():
-        main = manifest.artifact
-        table.add_row(
-            ref.short, main, str(manifest.rows), f"{manifest.bytes / 1e6:.2f}",
-            manifest.created_at[:19], manifest.recipe,
-            str(sum(manifest.reasons.get(main, {}).values())),
-        )  # fmt: skip
-    out.print(table)
-
-
-@app.command()
-def show(
-    ref: Annotated[str, typer.Argument(help="mine/1a2b, mine (the latest), or negatives.")],
-    rows: Annotated[int, typer.Option(min=0, help="How many rows to print.")] = 3,
-    root: Root = ROOT,
-) -> None:
-    """Show one artifact: where it comes from, its parts, and its first rows."""
-    with errors_in_words():
-        store = ArtifactStore(root)
-        found = store.resolve(ref)
-        manifest = store.manifest(found)
-    facts = manifest.to_dict()
-    for hidden in ("parts", "files", "shards", "identity"):
-        facts.pop(hidden, None)
-    out.print_json(json.dumps(facts, default=str))
-    out.print(f"folder: {store.path(found).absolute()}", markup=False)
-    for row in store.table(found, manifest.artifact).slice(0, rows).to_pylist():
-        out.print({name: cell(value) for name, value in row.items()}, markup=False)
 
 
 @app.command()
 def gallery(
-    ref: Annotated[str, typer.Argument(help="mine/1a2b, mine, negatives, or what came of them.")],
+    ref: Ref,
     file: Annotated[
         Path | None, typer.Option("--out", help="The PNG; default: gallery/ below the root.")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="How many samples to show.")] = 8,
     root: Root = ROOT,
+    as_json: AsJson = False,
 ) -> None:
     """Draw mined images to look at: clean, negative, difference x8, and the responses."""
+    from storage.store import ArtifactStore
+    from tasks.gallery import draw_gallery
+
     with errors_in_words():
         sheet, mined = draw_gallery(ArtifactStore(root), ref, rows)
         path = file or root / "gallery" / f"{mined.short.replace('/', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, format="PNG")
+    if as_json:
+        print_json({"ref": mined.short, "path": path.absolute(), "width": sheet.width,
+                    "height": sheet.height})  # fmt: skip
+        return
     out.print(
         f"{sheet.width} x {sheet.height} pixels: {path.absolute()}", markup=False, soft_wrap=True
     )

@@ -1,33 +1,43 @@
-"""What the commands share: options, errors in words, stages with a progress bar each."""
+"""What the commands share: options, JSON, errors in words, stages with a progress bar each.
+
+Whatever loads torch is imported where it is used: completing a word of the command line loads
+every command, and must not take seconds.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
+from flows.completion import complete_ref
 from mbpo_core.config import Recipe, parse_override
 from storage.errors import StoreError
 from tasks.chat import EndpointError
 from tasks.failures import TooManyFailuresError
-from tasks.inline import inline
-from tasks.materialise import Materialised
-from tasks.pipeline import Choice, MissingUpstreamError, run_pipeline
+from tasks.order import Choice, MissingUpstreamError
 from tasks.ray_cluster import RayMissingError
-from tasks.runners import open_pool
 from tasks.runtime import Runtime
 from tasks.shard_pool import ShardFailedError, WorkerDiedError
+
+if TYPE_CHECKING:
+    from tasks.materialise import Materialised
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 ROOT = Path(".mbpo")
+_WIDE = 160
 
 Limit = Annotated[int | None, typer.Option(min=1, help="A pilot: so many records and questions.")]
 Root = Annotated[Path, typer.Option(help="Folder of the artifacts.")]
@@ -42,6 +52,40 @@ How = Annotated[
 Refresh = Annotated[
     list[str] | None, typer.Option(help="Compute this stage again; may be repeated.")
 ]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")
+]
+Ref = Annotated[
+    str,
+    typer.Argument(
+        help="mine/1a2b, mine (the latest), negatives, a tag, or TAG/mine of a run.",
+        autocompletion=complete_ref,
+    ),
+]
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON: dataclasses as objects, paths and times as text, NaN as null."""
+    typer.echo(json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str))
+
+
+def print_wide(table: Table) -> None:
+    """Print a table of many columns: as wide as it must be where no terminal limits it."""
+    wide = out if out.is_terminal else Console(highlight=False, width=max(out.width, _WIDE))
+    wide.print(table)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return _plain(named)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
 @contextmanager
@@ -88,6 +132,10 @@ def run_stages(
 
     `here`: in this process, where no model is to be loaded and workers would only take time.
     """
+    from tasks.inline import inline
+    from tasks.pipeline import run_pipeline
+    from tasks.runners import open_pool
+
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
     with Progress(*columns, console=err) as bars, open_pool(runtime) as pool:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from flows.console import ROOT, Devices, Root, Workers, err, errors_in_words, out, runtime_of
+from flows.console import (
+    ROOT,
+    AsJson,
+    Devices,
+    Root,
+    Workers,
+    err,
+    errors_in_words,
+    out,
+    print_json,
+    runtime_of,
+)
 from storage.catalog import rebuild_catalog
 from storage.doctor import Damage, examine
 from storage.store import ArtifactStore
-from tasks.pool import WorkerPool
-from tasks.repair import Repaired, repair
+
+if TYPE_CHECKING:
+    from tasks.repair import Repaired
 
 
 def doctor(
@@ -21,6 +33,7 @@ def doctor(
         bool, typer.Option("--repair", help="Put damage aside and compute it again.")
     ] = False,
     root: Root = ROOT, workers: Workers = None, devices: Devices = "auto",
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Check every byte of the store; with --repair mend what is damaged.
 
@@ -28,21 +41,30 @@ def doctor(
     """
     with errors_in_words():
         if not root.is_dir():
-            raise ValueError(f"no store at {root}")
+            raise ValueError(f"no store at {root}; `mbpo run` makes one, --root says where")
         found = _examined(ArtifactStore(root))
-        for damage in found:
-            out.print(f"{damage.kind} {_name(damage, root)}", markup=False, soft_wrap=True)
-            for problem in damage.problems:
-                out.print(f"  {problem}", markup=False, soft_wrap=True)
-        if not found:
-            out.print("nothing is damaged")
-            return
-        left = found if not repair_it else _repaired(found, root, workers, devices)
-    if left:
+        if not as_json:
+            _tell(found, root)
+        repaired = _repaired(found, root, workers, devices, as_json) if repair_it and found else []
+    left = [r.damage for r in repaired if not r.mended] if repair_it else found
+    if as_json:
+        print_json({"damaged": found, "repaired": repaired, "left": len(left)})
+    elif left:
         hint = "" if repair_it else "; `mbpo doctor --repair` mends them"
         out.print(f"{len(left)} damaged{hint}")
+    elif found:
+        out.print("all mended")
+    if left:
         raise typer.Exit(1)
-    out.print("all mended")
+
+
+def _tell(found: list[Damage], root: Path) -> None:
+    for damage in found:
+        out.print(f"{damage.kind} {_name(damage, root)}", markup=False, soft_wrap=True)
+        for problem in damage.problems:
+            out.print(f"  {problem}", markup=False, soft_wrap=True)
+    if not found:
+        out.print("nothing is damaged")
 
 
 def _examined(store: ArtifactStore) -> list[Damage]:
@@ -52,18 +74,23 @@ def _examined(store: ArtifactStore) -> list[Damage]:
         return list(examine(store, lambda path, size: bar.advance(task, size)))
 
 
-def _repaired(found: list[Damage], root: Path, workers: int | None, devices: str) -> list[Damage]:
-    """Mend all and return what is left."""
+def _repaired(
+    found: list[Damage], root: Path, workers: int | None, devices: str, quiet: bool
+) -> list[Repaired]:
+    """Mend all and return what became of each."""
+    from tasks.pool import WorkerPool
+    from tasks.repair import repair
 
     def tell(one: Repaired) -> None:
-        out.print(f"{_name(one.damage, root)}: {one.said}", markup=False, soft_wrap=True)
+        said = f"{_name(one.damage, root)}: {one.said}"
+        (err if quiet else out).print(said, markup=False, soft_wrap=True)
 
     # What was committed once was accepted then, failed rows and all.
     runtime = runtime_of(root, workers, devices, how=["max_failures=1"])
     with WorkerPool(runtime) as pool:
         results = repair(found, runtime, pool, tell=tell)
     rebuild_catalog(ArtifactStore(root))
-    return [each.damage for each in results if not each.mended]
+    return results
 
 
 def _name(damage: Damage, root: Path) -> str:

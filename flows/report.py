@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import ROOT, Root, errors_in_words, out
+from flows.console import ROOT, AsJson, Root, errors_in_words, out, print_json
 from storage.files import atomic_write_text
 
 
@@ -19,6 +19,7 @@ def report(
         Path | None, typer.Option("--out", help="The HTML file; default: report/ below the root.")
     ] = None,
     root: Root = ROOT,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML page that shows a run (the latest): stages, pictures, curves, figures.
 
@@ -33,6 +34,10 @@ def report(
         path = file or root / "report" / f"{name}.html"
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, page.html)
+    if as_json:
+        missing = {section.name: section.missing for section in page.sections if section.missing}
+        print_json({"path": path.absolute(), "bytes": path.stat().st_size, "missing": missing})
+        return
     for section in page.sections:
         if section.missing:
             out.print(f"{section.name}: {section.missing}", markup=False)

@@ -13,7 +13,7 @@ from mbpo_core.evaluation.metrics import FAILURES
 from storage.runs import read_runs
 from storage.staging import FILES
 from storage.store import ArtifactStore
-from tasks.registry import ORDER
+from tasks.order import ORDER
 from tasks.report.stage import FILE
 from tasks.shown import is_shown
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -84,53 +84,60 @@ class Identity:
         return digest(self.to_dict())[:KEY_LENGTH]
 
 
-def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say in lines for people how identity `new` differs from `old`; [] if they are equal.
+@dataclass(frozen=True)
+class Change:
+    """One difference between two identities."""
+
+    part: str
+    """`stage`, `version`, `config`, `input`, `model`, `schema`, `code` or `library`."""
+    name: str
+    """Dotted path of a setting; name of an input, a role, a module or a library."""
+    verb: str
+    """`changed`, `added` or `removed`."""
+    old: Any = None
+    new: Any = None
+
+    @property
+    def said(self) -> str:
+        """Return one line for people."""
+        if self.part in ("stage", "version"):
+            return f"{self.part}: {self.old} -> {self.new}"
+        if self.part == "config":
+            return f"config.{self.name}: {self._side('old')} -> {self._side('new')}"
+        if self.part == "library":
+            return f"library {self.name}: {self._side('old', str)} -> {self._side('new', str)}"
+        if self.part == "schema":
+            return "row schema changed"
+        word = {"code": "code:"}.get(self.part, self.part)
+        return f"{word} {self.name} {self.verb}"
+
+    def _side(self, side: str, show: Callable[[Any], str] = canonical_json) -> str:
+        absent = {"old": "added", "new": "removed"}[side] == self.verb
+        text = "(absent)" if absent else show(getattr(self, side))
+        return text if len(text) <= 80 else text[:77] + "..."
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return how identity `new` differs from `old`; [] if they are equal.
 
     Config first, then inputs and models, then code, and library versions last. Both are what
     `Identity.to_dict` returns, possibly read back from a manifest.
     """
-    return [
-        *(f"stage: {a} -> {b}" for _, a, b in _changes(_pick(old, "stage"), _pick(new, "stage"))),
-        *(
-            f"version: {a} -> {b}"
-            for _, a, b in _changes(_pick(old, "version"), _pick(new, "version"))
-        ),
-        *_config_lines(old.get("config", {}), new.get("config", {})),
-        *_lines("input", old, new, "inputs"),
-        *_lines("model", old, new, "models"),
-        *(["row schema changed"] if old.get("schema") != new.get("schema") else []),
-        *_lines("code:", old, new, "code"),
-        *_library_lines(old.get("libraries", {}), new.get("libraries", {})),
-    ]
+    found = []
+    for part, read in _PARTS.items():
+        for name, before, after in _differences(read(old), read(new)):
+            verb = "added" if before is _ABSENT else "removed" if after is _ABSENT else "changed"
+            sides = [None if side is _ABSENT else side for side in (before, after)]
+            found.append(Change(part, name, verb, *sides))
+    return found
 
 
-def _pick(identity: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {name: identity.get(name)}
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
         # 1, 1.0 and True are equal in Python but are different keys: compare what is hashed.
         if before is _ABSENT or after is _ABSENT or canonical_json(before) != canonical_json(after):
             yield name, before, after
-
-
-def _config_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    for name, before, after in _changes(_flat(old), _flat(new)):
-        yield f"config.{name}: {_shown(before)} -> {_shown(after)}"
-
-
-def _library_lines(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    for name, before, after in _changes(old, new):
-        yield f"library {name}: {_bare(before)} -> {_bare(after)}"
-
-
-def _lines(word: str, old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> Iterator[str]:
-    for name, before, after in _changes(old.get(part, {}), new.get(part, {})):
-        verb = "added" if before is _ABSENT else "removed" if after is _ABSENT else "changed"
-        yield f"{word} {name} {verb}"
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -144,10 +151,23 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _bare(value: Any) -> str:
-    return "(absent)" if value is _ABSENT else str(value)
+def _alone(name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return how a part that is one value is read as a mapping."""
+    return lambda identity: {name: identity.get(name)}
 
 
-def _shown(value: Any) -> str:
-    text = "(absent)" if value is _ABSENT else canonical_json(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _within(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    return lambda identity: identity.get(name, {})
+
+
+_PARTS: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "stage": _alone("stage"),
+    "version": _alone("version"),
+    "config": lambda identity: _flat(identity.get("config", {})),
+    "input": _within("inputs"),
+    "model": _within("models"),
+    "schema": _alone("schema"),
+    "code": _within("code"),
+    "library": _within("libraries"),
+}
+"""Parts of an identity in the order in which they are told, each as a mapping."""

@@ -3,13 +3,14 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
+from storage.errors import LockBusy
 from storage.files import atomic_write_text
 from storage.locks import file_lock
 from storage.refs import ArtifactRef
@@ -51,7 +52,7 @@ def start_run(
 
     It is the latest from now on, even when the clock was set back.
     """
-    with _locked(root):
+    with records_lock(root):
         now = _after(read_runs(root))
         known = _path(root, run_id).exists()
         record = read_run(root, run_id) if known else RunRecord(run_id, recipe, now)
@@ -61,14 +62,14 @@ def start_run(
 
 def record_stage(root: Path, run_id: str, stage: str, ref: ArtifactRef) -> RunRecord:
     """Record which artifact a stage of the run used."""
-    with _locked(root):
+    with records_lock(root):
         record = read_run(root, run_id)
         return _write(root, replace(record, stages={**record.stages, stage: ref}))
 
 
 def finish_run(root: Path, run_id: str, status: str) -> RunRecord:
     """Record how the run ended, such as `completed` or `failed`."""
-    with _locked(root):
+    with records_lock(root):
         return _write(root, replace(read_run(root, run_id), status=status))
 
 
@@ -97,9 +98,34 @@ def _after(records: list[RunRecord]) -> str:
     return now.isoformat(timespec="microseconds")
 
 
-def _locked(root: Path) -> AbstractContextManager[None]:
-    # Stages of one run may end at the same time in several threads or processes.
+def records_lock(root: Path) -> AbstractContextManager[None]:
+    """Hold the records of runs and the tags: what is kept and what is not hangs on them.
+
+    Stages of one run may end at the same time in several threads or processes.
+    """
     return file_lock(Path(root) / "locks" / "runs.lock")
+
+
+@contextmanager
+def in_progress(root: Path, run_id: str) -> Iterator[None]:
+    """Hold a run for as long as this process works on it; taken before `start_run`."""
+    with file_lock(_lock(root, run_id)):
+        yield
+
+
+def is_in_progress(root: Path, record: RunRecord) -> bool:
+    """Say whether a process works on a run; one that died says `running` for ever and does not."""
+    if record.status != "running" or not _lock(root, record.run_id).exists():
+        return False
+    try:
+        with file_lock(_lock(root, record.run_id), wait=False):
+            return False
+    except LockBusy:
+        return True
+
+
+def _lock(root: Path, run_id: str) -> Path:
+    return Path(root) / "locks" / "runs" / f"{_path(root, run_id).stem}.lock"
 
 
 def _path(root: Path, run_id: str) -> Path:

@@ -9,8 +9,8 @@ The Parquet parts and the manifests are the truth; everything else can be rebuil
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
@@ -29,6 +29,7 @@ from storage.files import fsync_tree, sweep_gone, temporary_name
 from storage.identity import Identity
 from storage.locks import file_lock
 from storage.manifest import Facts, Manifest, content_hash, read_manifest, write_manifest
+from storage.naming import find_artifact
 from storage.publish import (
     Assembled,
     assemble,
@@ -89,11 +90,15 @@ class ArtifactStore:
     def path(self, ref: ArtifactRef) -> Path:
         """Return the artifact's directory; raise UnknownArtifact if it is not there."""
         directory = self._stage_path(ref.stage) / ref.directory
-        if not directory.is_dir():
+        if not self.is_there(ref):
             raise UnknownArtifact(
                 f"{ref.short} with content {ref.content[:12]} is not in {self.root}"
             )
         return directory
+
+    def is_there(self, ref: ArtifactRef) -> bool:
+        """Say whether the artifact's directory is there: it may be collected while it is read."""
+        return (self._stage_path(ref.stage) / ref.directory).is_dir()
 
     def files(self, ref: ArtifactRef) -> Path:
         """Return the directory of the artifact's files that are not tables.
@@ -132,21 +137,8 @@ class ArtifactStore:
         return [(m.ref, m) for _, _, m in sorted(found, key=lambda entry: entry[:2])]
 
     def resolve(self, text: str) -> ArtifactRef:
-        """Find what a person means by `mine`, `negatives` (the latest) or `mine/1a2b` (a key)."""
-        name, _, prefix = text.partition("/")
-        known = self.refs()
-        named = [ref for ref, _ in known if ref.stage == name]
-        named = named or [ref for ref, manifest in known if name in manifest.tables]
-        if not named:
-            names = sorted({f"{ref.stage} ({manifest.artifact})" for ref, manifest in known})
-            raise UnknownArtifact(f"no artifact {text!r}; there are: {', '.join(names) or 'none'}")
-        chosen = [ref for ref in named if ref.directory.startswith(prefix)]
-        candidates = ", ".join(dict.fromkeys(ref.short for ref in chosen or named))
-        if not chosen:
-            raise UnknownArtifact(f"no artifact {text!r}; candidates: {candidates}")
-        if prefix and len({(ref.stage, ref.key) for ref in chosen}) > 1:
-            raise AmbiguousArtifact(f"{text!r} could be any of: {candidates}")
-        return chosen[-1]
+        """Find what a person means by a word, as `mine`, `mine/1a2b` or a tag: `storage.naming`."""
+        return find_artifact(self.root, self.refs(), text)
 
     # Writing
 
@@ -157,6 +149,15 @@ class ArtifactStore:
         done is cleaned away first; their whole shards and `work/` stay.
         """
         return self._locked(stage, key, wait)
+
+    @contextmanager
+    def holding(self, refs: Iterable[ArtifactRef]) -> Iterator[None]:
+        """Hold the keys of artifacts that are read where no run's record says so: see `gc`."""
+        with ExitStack() as stack:
+            # In one order for all, and each once: nobody waits for himself or in a circle.
+            for stage, key in sorted({(ref.stage, ref.key) for ref in refs}):
+                stack.enter_context(self.lock(stage, key))
+            yield
 
     @contextmanager
     def _locked(self, stage: str, key: str, wait: bool) -> Iterator[None]:
@@ -277,7 +278,9 @@ class ArtifactStore:
 
 
 def _subdirs(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    """Return the folders inside, but for those with temporary names."""
+    entries = path.iterdir() if path.is_dir() else ()
+    return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _manifest(

@@ -14,6 +14,7 @@ from mbpo_core.models.preprocessing import to_units
 from mbpo_core.models.protocol import PromptedResponse, Sampled, Sampler
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.responses import NONFINITE_LOGP
+from storage.errors import StoreError
 from storage.store import Coverage
 from storage.tables import TableSpec
 from tasks.benchmark_files import fingerprint_answers
@@ -126,7 +127,12 @@ class Answer(Stage):
             if ref := job.store.find(self.name, listed.key):  # none where it is damaged
                 ids = [f"{name}:{question['asked_id']}" for question in questions]
                 columns = ANSWERS.schema.names
-                found = fetch(job.store, ref, ANSWERS.name, ids, columns, "answer_id")
+                try:
+                    found = fetch(job.store, ref, ANSWERS.name, ids, columns, "answer_id")
+                except StoreError:
+                    if job.store.is_there(ref):
+                        raise
+                    continue  # collected in this moment: no run of ours holds it
                 return [found[i] for i in ids]
         return None
 

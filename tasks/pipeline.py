@@ -4,53 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mbpo_core.config import Recipe
 from storage.disk import naming_the_disk
 from storage.refs import ArtifactRef
-from storage.runs import finish_run, record_stage, start_run
+from storage.runs import finish_run, in_progress, record_stage, start_run
 from storage.store import ArtifactStore
 from tasks.catalogue import CatalogueKeeper
 from tasks.launchers import check_launcher
 from tasks.materialise import Materialised, Note, Progress, RunShards, materialise
-from tasks.registry import ORDER, STAGES
+from tasks.order import ORDER, Choice, MissingUpstreamError
+from tasks.registry import STAGES
 from tasks.runtime import Runtime
 from tasks.samplers import sampler_version
 from tasks.shard_pool import ShardPool
 from tasks.stage import Stage
-
-
-class MissingUpstreamError(RuntimeError):
-    """A stage was asked for alone, and what it needs is not in the store."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which stages a run computes."""
-
-    only: tuple[str, ...] = ()
-    """Just these; all others must be in the store if these need them."""
-    start: str | None = None
-    """From here on; earlier ones must be in the store."""
-    refresh: tuple[str, ...] = ()
-    """Computed again even if they are in the store."""
-
-    def __post_init__(self) -> None:
-        named = {*self.only, *self.refresh, *([self.start] if self.start else [])}
-        if unknown := sorted(named - set(ORDER)):
-            raise ValueError(f"unknown stage {unknown[0]!r}; there are {', '.join(ORDER)}")
-        if self.only and self.start:
-            raise ValueError("give either `only` or `start`, not both")
-        if idle := sorted(set(self.refresh) - set(self.stages())):
-            raise ValueError(f"`refresh` names {idle[0]!r}, which this run does not compute")
-
-    def stages(self) -> tuple[str, ...]:
-        """Return the stages to compute, in order."""
-        if self.only:
-            return tuple(name for name in ORDER if name in self.only)
-        return ORDER[ORDER.index(self.start) :] if self.start else ORDER
 
 
 def run_pipeline(
@@ -96,31 +65,34 @@ def _run(
         check_launcher(recipe, runtime)
     store = ArtifactStore(runtime.root)
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
-    start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))
-    refs: dict[str, ArtifactRef] = {}
-    made: dict[str, Materialised] = {}
-    status = "failed"
-    catalogue = CatalogueKeeper(store)
-    try:
-        for name in needed:
-            stage = STAGES[name]
-            inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
-            if name in choice.stages():
-                made[name] = materialise(
-                    stage, recipe, runtime, inputs, pool, run_id,
-                    refresh=name in choice.refresh, progress=progress, note=note,
-                    run_shards=run_shards,
-                )  # fmt: skip
-                refs[name] = made[name].ref
-                catalogue.refresh()
-                finished(name, made[name])
-            else:
-                refs[name] = _from_store(stage, recipe, runtime, inputs, store)
-                record_stage(store.root, run_id, name, refs[name])
-        status = "completed"
-    finally:
-        finish_run(store.root, run_id, status)
-        catalogue.finish()
+    with in_progress(store.root, run_id):
+        start_run(store.root, run_id, recipe.name, recipe.model_dump(mode="json"))
+        refs: dict[str, ArtifactRef] = {}
+        made: dict[str, Materialised] = {}
+        status = "failed"
+        catalogue = CatalogueKeeper(store)
+        try:
+            for name in needed:
+                stage = STAGES[name]
+                inputs = {upstream: refs[upstream] for upstream in stage.upstream(recipe)}
+                if name in choice.stages():
+                    made[name] = materialise(
+                        stage, recipe, runtime, inputs, pool, run_id,
+                        refresh=name in choice.refresh, progress=progress, note=note,
+                        run_shards=run_shards,
+                    )  # fmt: skip
+                    refs[name] = made[name].ref
+                    catalogue.refresh()
+                    finished(name, made[name])
+                else:
+                    refs[name] = _from_store(stage, recipe, runtime, inputs, store)
+                    record_stage(store.root, run_id, name, refs[name])
+                    # Recorded, it is kept; before that it may have been collected.
+                    store.path(refs[name])
+            status = "completed"
+        finally:
+            finish_run(store.root, run_id, status)
+            catalogue.finish()
     return made
 
 

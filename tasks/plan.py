@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mbpo_core.config import Recipe
 from mbpo_core.evaluation.protocol import BenchmarkError
-from storage.identity import Identity, explain
+from storage.identity import Identity
 from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
 from tasks.estimate import Estimate, estimate, expected_rows
@@ -19,6 +19,7 @@ from tasks.runtime import Runtime
 from tasks.samplers import sampler_version
 from tasks.sources import SourceError
 from tasks.stage import Stage
+from tasks.why import causes, in_lines, version_before
 
 
 @dataclass(frozen=True)
@@ -81,24 +82,17 @@ def _state(
     found = store.find(stage.name, identity.key)
     if found is not None:
         return "hit", (found.short,), found
-    return "miss", _why(store, stage, identity), None
+    return "miss", _why(store, identity, recipe, inputs), None
 
 
-def _why(store: ArtifactStore, stage: Stage, identity: Identity) -> tuple[str, ...]:
-    """Return what differs from the latest version, and what is left of an earlier run."""
-    left = len(store.staged_shards(stage.name, identity.key))
+def _why(
+    store: ArtifactStore, identity: Identity, recipe: Recipe, inputs: dict[str, ArtifactRef]
+) -> tuple[str, ...]:
+    """Return what differs from the version before, and what is left of an earlier run."""
+    left = len(store.staged_shards(identity.stage, identity.key))
     resumed = (f"{left} shards of an earlier run are there",) if left else ()
-    versions = store.refs(stage.name)
-    if not versions:
+    before = version_before(store, identity.stage, recipe.name)
+    if before is None:
         return (*resumed, "never made")
-    changes = explain(versions[-1][1].identity, identity.to_dict())
-    return (*resumed, *(_shortened(changes) or ["its files are gone or damaged"]))
-
-
-def _shortened(changes: list[str], most: int = 3) -> list[str]:
-    """Count changes of code where they are many: whoever edits knows what they edited."""
-    code = [line for line in changes if line.startswith("code:")]
-    if len(code) <= most:
-        return changes
-    kept = [line for line in changes if line not in code]
-    return [*kept, f"code: {len(code)} modules changed, {code[0].split()[1]} first"]
+    found = causes(store, before, identity.to_dict(), inputs)
+    return (*resumed, *(in_lines(found) or ["its files are gone or damaged"]))

@@ -7,6 +7,7 @@ from tasks.ask import Ask
 from tasks.evaluate import Evaluate
 from tasks.ingest import Ingest
 from tasks.mine import Mine
+from tasks.order import ORDER as ORDER
 from tasks.pair import Pair
 from tasks.report.stage import Report
 from tasks.respond import Respond
@@ -15,7 +16,7 @@ from tasks.selection import Select
 from tasks.stage import Stage
 from tasks.train import Train
 
-STAGES: dict[str, Stage] = {
+_STAGES = {
     stage.name: stage
     for stage in (
         Ingest(),
@@ -31,4 +32,4 @@ STAGES: dict[str, Stage] = {
         Report(),
     )
 }
-ORDER = tuple(STAGES)
+STAGES: dict[str, Stage] = {name: _STAGES[name] for name in ORDER}

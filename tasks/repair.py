@@ -13,7 +13,7 @@ from mbpo_core.config import Recipe
 from storage.doctor import Damage, quarantine
 from storage.errors import LockBusy
 from storage.refs import ArtifactRef
-from storage.runs import RunRecord, finish_run, read_runs, start_run
+from storage.runs import RunRecord, finish_run, in_progress, read_runs, start_run
 from storage.store import ArtifactStore
 from tasks.materialise import Progress, materialise
 from tasks.pool import WorkerPool
@@ -110,12 +110,13 @@ def _again(
         )
     run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
     status = "failed"
-    start_run(store.root, run_id, recipe.name, run.settings)
-    try:
-        made = materialise(stage, recipe, runtime, inputs, pool, run_id, progress=progress).ref
-        status = "completed"
-    finally:
-        finish_run(store.root, run_id, status)
+    with in_progress(store.root, run_id), store.holding(inputs.values()):
+        start_run(store.root, run_id, recipe.name, run.settings)
+        try:
+            made = materialise(stage, recipe, runtime, inputs, pool, run_id, progress=progress).ref
+            status = "completed"
+        finally:
+            finish_run(store.root, run_id, status)
     if made != ref:
         return False, f"made again with other content: {made.content[:12]}, was {ref.content[:12]}"
     return True, f"made again, byte for byte: {ref.short}"

@@ -144,11 +144,14 @@ def _from_store(store: ArtifactStore) -> dict[str, Review]:
     found = {}
     columns = ["request_id", "text", "reviewed_by", "asked_at", "reason"]
     for ref, manifest in store.refs("evaluate"):
-        if REVIEWS.name in manifest.tables:
-            for row in store.table(ref, REVIEWS.name, columns).to_pylist():
-                if row["request_id"] and row["reason"] is None:
-                    review = Review(row["text"], row["reviewed_by"], row["asked_at"])
-                    found[row["request_id"]] = review
+        if REVIEWS.name not in manifest.tables or not any(
+            part.rows for part in manifest.table_parts(REVIEWS.name)
+        ):
+            continue  # and what has some is never collected, see `tasks.keeping`
+        for row in store.table(ref, REVIEWS.name, columns).to_pylist():
+            if row["request_id"] and row["reason"] is None:
+                review = Review(row["text"], row["reviewed_by"], row["asked_at"])
+                found[row["request_id"]] = review
     return found
 
 

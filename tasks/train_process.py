@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,22 +169,35 @@ def _uses(
 
     A step that skipped a group for a loss or gradient that was not finite is no use of it.
     """
-    plan = planned_steps(groups, config)
     levels = levels_of_groups(groups, config)
-    uses = Counter(group_id for batch in plan for group_id in batch)
-    uses -= Counter(row["group_id"] for row in skipped)
+    steps = _steps(planned_steps(groups, config), config, skipped)
     reasons = reasons | {row["group_id"]: row["reason"] for row in skipped}
     return [
         {
             "group_id": row["group_id"],
             "stream": row["stream"],
-            "uses": uses[row["group_id"]],
+            "uses": len(steps[row["group_id"]]),
+            "steps": steps[row["group_id"]],
             "level": levels.get(row["group_id"]),
             "reason": reasons[row["group_id"]]
-            or (None if uses[row["group_id"]] else "not_reached"),
+            or (None if steps[row["group_id"]] else "not_reached"),
         }
         for row in rows
     ]
+
+
+def _steps(
+    plan: list[list[str]], config: TrainingConfig, skipped: list[dict[str, Any]]
+) -> defaultdict[str, list[int]]:
+    """Return the optimiser steps (1-based) that used each group; those that skipped it did not."""
+    lost = {(row["step"], row["group_id"]) for row in skipped}
+    steps: defaultdict[str, list[int]] = defaultdict(list)
+    for index, batch in enumerate(plan):
+        for step in range(index * config.iterations + 1, (index + 1) * config.iterations + 1):
+            if config.max_steps is None or step <= config.max_steps:
+                for group_id in (name for name in batch if (step, name) not in lost):
+                    steps[group_id].append(step)
+    return steps
 
 
 def _device(given: str) -> str:

@@ -109,6 +109,7 @@ TRAIN_GROUPS = TableSpec(
             ("group_id", pa.string()),
             ("stream", pa.string()),
             ("uses", pa.int32()),
+            ("steps", pa.list_(pa.int32())),  # the optimiser steps that used it, 1-based
             ("level", pa.int32()),  # phase of an easy-to-hard curriculum, else null
             ("reason", pa.string()),
         ]

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from flows.console import (
     ROOT,
+    AsJson,
     Devices,
     How,
     Limit,
@@ -18,16 +19,15 @@ from flows.console import (
     Workers,
     errors_in_words,
     out,
+    print_json,
     run_stages,
     runtime_of,
 )
-from flows.summary import metrics_table
 from mbpo_core.config import PUBLISHED, EmbeddedModel, Model, PretrainedModel, Recipe
 from mbpo_core.evaluation.benchmarks import BENCHMARKS
 from mbpo_core.recipes.measuring import STAGES, measuring
-from storage.refs import ArtifactRef
 from storage.store import ArtifactStore
-from tasks.pipeline import Choice
+from tasks.order import Choice
 from tasks.runtime import Runtime
 
 Named = Annotated[
@@ -58,8 +58,15 @@ Reviews = Annotated[
 Every = Annotated[bool, typer.Option("--all", help="Print the figures of every category.")]
 
 
-def benchmarks() -> None:
+def benchmarks(as_json: AsJson = False) -> None:
     """List the benchmarks and the files that each needs."""
+    if as_json:
+        named = BENCHMARKS.items()
+        print_json([
+            {"benchmark": name, "what": d.what, "files": d.files, "tokens": d.max_new_tokens}
+            for name, d in named
+        ])  # fmt: skip
+        return
     table = Table("benchmark", "what", "files", "tokens", title="--benchmark")
     for name, definition in BENCHMARKS.items():
         tokens = str(definition.max_new_tokens)
@@ -93,6 +100,7 @@ def responses(
     every: Every = False,
     root: Root = ROOT,
     how: How = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score answers that somebody else produced. No model runs."""
     with errors_in_words():
@@ -104,7 +112,8 @@ def responses(
             answer={"responses": given},
             evaluate={"limit": limit} | judge,
         )
-        _measure(recipe, runtime_of(root, devices="cpu", how=how), refresh, every=every)
+        runtime = runtime_of(root, devices="cpu", how=how)
+        _measure(recipe, runtime, refresh, every=every, as_json=as_json)
 
 
 def model(
@@ -143,6 +152,7 @@ def model(
     workers: Workers = None,
     devices: Devices = "auto",
     how: How = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let a checkpoint answer greedily and score it; goes on where it was interrupted."""
     with errors_in_words():
@@ -155,7 +165,8 @@ def model(
             evaluate={"limit": limit} | ({"max_pixels": max_pixels} if max_pixels else {})
             | _judge(judge_url, judge_model, judge_key, judge_attempts, None),
         )  # fmt: skip
-        _measure(recipe, runtime_of(root, workers, devices, how=how), refresh, every=every)
+        runtime = runtime_of(root, workers, devices, how=how)
+        _measure(recipe, runtime, refresh, every=every, as_json=as_json)
 
 
 def _stem(file: Path) -> str:
@@ -226,14 +237,18 @@ def _policy(
 
 
 def _measure(
-    recipe: Recipe, how: Runtime, refresh: list[str] | None = None, *, every: bool
-) -> ArtifactRef:
+    recipe: Recipe, how: Runtime, refresh: list[str] | None, *, every: bool, as_json: bool
+) -> None:
     """Run the three stages, print the figures, and say where they are."""
+    from flows.summary import metrics_table
+
     choice = Choice(only=STAGES, refresh=tuple(refresh or ()))
     given = recipe.answer.responses is not None
     made = run_stages(recipe, how, choice, here=given)
     ref = made["evaluate"].ref
     rows = ArtifactStore(how.root).table(ref, "metrics").to_pylist()
+    if as_json:
+        print_json({"ref": ref.short, "metrics": rows})
+        return
     out.print(metrics_table(rows, every_kind=every))
     out.print(f"stored as {ref.short}: mbpo show {ref.short}; mbpo eval compare {ref.short} ...")
-    return ref

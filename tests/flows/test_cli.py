@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from storage.store import ArtifactStore
 from tasks.registry import ORDER
-from tests.pipelines import SMALL, run, runtime, small_recipe
+from tests.pipelines import SMALL, rows, run, runtime, small_recipe
 
 PROJECT = Path(__file__).parents[2]
 
@@ -89,20 +89,21 @@ def test_stage_runs_one_stage_again(root):
     assert "made mine/" in done.output
 
 
+def test_run_and_stage_tell_as_json_what_they_made_or_found(root):
+    done = mbpo("run", "mbpo", "--root", root, "--workers", 1, "--json", *settings())
+    made = json.loads(done.stdout)["stages"]
+    assert list(made) == list(ORDER) and all(each["hit"] for each in made.values())
+    done = mbpo("stage", "ingest", "--root", root, "--workers", 1, "--json", *settings())
+    (found,) = json.loads(done.stdout)["stages"].values()
+    assert found["ref"] == made["ingest"]["ref"] and not found["computed"]
+
+
 def test_sql_answers_as_a_table_and_as_json(root):
     done = mbpo("sql", "select count(*) as n from selection where chosen", "--root", root)
     assert done.exit_code == 0 and "8" in done.output
     counts = "select chosen, count(*) as n from selection group by 1 order by 1"
     done = mbpo("sql", "--json", counts, "--root", root)
     assert [json.loads(line)["n"] for line in done.output.splitlines()] == [34, 8]
-
-
-def test_ls_and_show_name_artifacts_and_their_rows(root):
-    assert "negatives" in mbpo("ls", "--root", root).output
-    for name in ("negatives", "mine", ArtifactStore(root).resolve("mine").short):
-        done = mbpo("show", name, "--root", root, "--rows", 1)
-        assert done.exit_code == 0 and '"negatives"' in done.output
-        assert "logp_reread" in done.output
 
 
 def test_gallery_draws_a_sheet_where_it_was_asked_to_or_below_the_root(root, tmp_path):
@@ -152,3 +153,16 @@ def test_help_names_every_command():
 def test_a_pilot_of_any_recipe_is_a_run_with_few_records(tmp_path):
     made = run(small_recipe(ingest__limit=14), runtime(tmp_path), None)
     assert ArtifactStore(tmp_path).manifest(made["ingest"].ref).rows == 14
+
+
+def test_trace_tells_the_life_of_a_sample_and_every_step_of_the_run_is_accounted_for(root):
+    chosen = [row for row in rows(root, "select", "selection") if row["rank"] == 1]
+    done = mbpo("trace", chosen[0]["sample_id"][:12], "--root", root)
+    assert done.exit_code == 0, done.output
+    for said in ("selected, rank 1 by iig_mean", "pgd: steps 2", "as read back",
+                 "from negative:", "offline: chosen, rejected", "advantage +0.7071"):  # fmt: skip
+        assert said in done.output
+    steps = {step for row in rows(root, "train", "train_groups") for step in row["steps"]}
+    assert steps == {row["step"] for row in rows(root, "train", "train_steps")}
+    done = mbpo("trace", "nothing", "--root", root)
+    assert done.exit_code == 1 and "the nearest are:" in done.output

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.identity import Identity, canonical_json, explain
+from storage.identity import Identity, canonical_json, changes
 from storage.store import ArtifactStore
 from tests.storage.store_builders import build, identity
 
@@ -18,6 +18,11 @@ BASE = Identity(
     code={"mbpo_core.mining.pgd": "c1"},
     libraries={"torch": "2.12"},
 )
+
+
+def explain(old, new):
+    return [change.said for change in changes(old, new)]
+
 
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 plain = st.recursive(

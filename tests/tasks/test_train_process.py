@@ -9,6 +9,7 @@ from mbpo_core import config
 from mbpo_core.config import TrainConfig
 from mbpo_core.objectives.grpo import HybridGRPO
 from mbpo_core.recipes import load_recipe
+from mbpo_core.training import planned_steps
 from tasks.train_process import _uses, objective_of, training_config
 from tests.mbpo_core.training.conftest import offline_group, online_group
 
@@ -53,3 +54,22 @@ def test_every_group_says_how_often_it_was_used_and_at_what_level(curriculum):
     assert [row["level"] for row in found] == levels
     assert [row["uses"] for row in found] == [1, 1, 1, 0]
     assert [row["reason"] for row in found] == [None, None, None, "too_long"]
+
+
+def test_every_group_names_the_steps_that_used_it_but_not_those_that_skipped_it():
+    groups = [offline_group(i) for i in range(3)]
+    rows = [{"group_id": g.group_id, "stream": g.stream} for g in groups]
+    reasons = {row["group_id"]: None for row in rows}
+    settings = replace(
+        training_config(load_recipe("mbpo")),
+        groups_per_step=2, offline_epochs=2, max_steps=3, iterations=1,
+    )  # fmt: skip
+    plan = planned_steps(groups, settings)
+    lost = {"step": 1, "group_id": plan[0][1], "reason": "nonfinite_loss"}
+    found = {row["group_id"]: row for row in _uses(rows, groups, reasons, settings, [lost])}
+    for step, batch in enumerate(plan, start=1):
+        used = {name for name, row in found.items() if step in row["steps"]}
+        assert used == set(batch) - ({plan[0][1]} if step == 1 else set())
+    assert all(row["uses"] == len(row["steps"]) for row in found.values())
+    twice = _uses(rows, groups, reasons, replace(settings, iterations=2, save_every=0), [])
+    assert sorted(step for row in twice for step in row["steps"]) == [1, 1, 2, 2, 3]
