@@ -66,7 +66,7 @@ def main() -> None:
 def choose(given: argparse.Namespace) -> None:
     """Run the trials and write the choice."""
     _wait_for(trials(base_model(0, given.root), given.rounds), TRIALS, given)
-    write_settings(TRIALS.read().records)
+    write_settings(TRIALS.read())
     print(f"wrote {SETTINGS.name}: commit it, then run without --trials")
 
 

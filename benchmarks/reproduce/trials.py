@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.table import quality
-from benchmarks.reproduce.bases import Base
-from benchmarks.reproduce.ledger import Record
+from benchmarks.reproduce.bases import COMMITTED, Base
+from benchmarks.reproduce.ledger import Done, Record
 from benchmarks.reproduce.rows import CONTESTANTS, ROWS, Changes, Row
-from benchmarks.reproduce.runs import Run, run_of
+from benchmarks.reproduce.runs import Run, finished, run_of
 from storage.files import atomic_write_text
 
 SETTINGS = Path(__file__).parent / "settings.json"
@@ -54,10 +54,10 @@ ROUNDS: tuple[dict[str, dict[str, Any]], ...] = (
         "sft": _linear(2e-4),
     },
     {
-        "full": _linear(2e-4, beta=0.2) | _MIX,
-        "offline-random": _linear(2e-4, beta=0.2),
-        "offline-adversarial": _linear(2e-4, beta=0.2),
-        "online": _linear(2e-4, beta=0.2),
+        "full": _linear(2e-4) | _MIX,
+        "offline-random": _linear(1e-4),
+        "offline-adversarial": _linear(1e-4),
+        "online": _linear(1e-4),
         "dpo": _linear(5e-5),
         "sft": _linear(5e-5),
     },
@@ -65,7 +65,15 @@ ROUNDS: tuple[dict[str, dict[str, Any]], ...] = (
         "full": _linear(1e-4, **_RAW) | _MIX,
         "offline-random": _linear(1e-4, **_RAW),
         "offline-adversarial": _linear(1e-4, **_RAW),
-        "online": _linear(1e-4),
+        "online": _linear(2e-4, beta=0.1),
+        "dpo": _linear(5e-5, beta=0.03),
+        "sft": _linear(3e-4),
+    },
+    {
+        "full": _linear(2e-4, beta=0.2) | _MIX,
+        "offline-random": _linear(2e-4, beta=0.2),
+        "offline-adversarial": _linear(2e-4, beta=0.2),
+        "online": _linear(2e-4, beta=0.2),
         "dpo": _linear(5e-5, beta=0.3),
         "sft": _linear(3e-5),
     },
@@ -86,15 +94,22 @@ def trials(base: Base, rounds: int = len(ROUNDS)) -> list[Run]:
     ]
 
 
-def tried(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Return the trials of whole rounds by contestant: equally many of each."""
-    by_row = {record.row: record for record in records if record.part == "dev"}
-    whole = 0
+def tried(done: Done, fingerprint: str) -> dict[str, list[Record]]:
+    """Return the trials of whole rounds by contestant: equally many of each.
+
+    A trial is found by its settings, as every run is: a round that is written anew is not done.
+    """
+    base = Base(0, COMMITTED, fingerprint)
+    found: dict[str, list[Record]] = {name: [] for name in CONTESTANTS}
     for number in range(len(ROUNDS)):
-        if not all(f"{name} #{number}" in by_row for name in CONTESTANTS):
+        rows = {name: trial_row(name, number) for name in CONTESTANTS}
+        runs = {name: finished(run_of(row, {}, base, "dev", TRIAL_SEED), done)
+                for name, row in rows.items()}  # fmt: skip
+        if None in runs.values():
             break
-        whole = number + 1
-    return {name: [by_row[f"{name} #{number}"] for number in range(whole)] for name in CONTESTANTS}
+        for name, record in runs.items():
+            found[name] += [record] if record else []
+    return found
 
 
 def best(found: Sequence[Record], base: Record) -> int:
@@ -110,11 +125,11 @@ def best(found: Sequence[Record], base: Record) -> int:
     return max(range(len(found)), key=lambda n: quality(_figures(found[n])))
 
 
-def choose(records: Sequence[Record]) -> dict[str, dict[str, Changes]]:
+def choose(done: Done) -> dict[str, dict[str, Changes]]:
     """Return the chosen settings of each contestant, and every trial with its figures."""
-    base = next(record for record in records if record.part == "dev" and record.row == "base")
+    base = next(each for each in done.records if (each.part, each.row) == ("dev", "base"))
     chosen, told = {}, {}
-    for name, found in tried(records).items():
+    for name, found in tried(done, base.fingerprint).items():
         if not found:
             raise ValueError("no round of trials is whole: run --trials to its end first")
         chosen[name] = ROUNDS[best(found, base)][name]
@@ -124,9 +139,9 @@ def choose(records: Sequence[Record]) -> dict[str, dict[str, Changes]]:
     return {"chosen": chosen, "base": _figures(base), "trials": told}
 
 
-def write_settings(records: Sequence[Record], path: Path = SETTINGS) -> None:
+def write_settings(done: Done, path: Path = SETTINGS) -> None:
     """Write the choice, once, before anything is run on the final part."""
-    atomic_write_text(path, json.dumps(choose(records), indent=1) + "\n")
+    atomic_write_text(path, json.dumps(choose(done), indent=1) + "\n")
 
 
 def committed_settings(path: Path = SETTINGS) -> dict[str, Changes]:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from benchmarks.reproduce.ledger import Ledger, settings_of
+from benchmarks.reproduce.bases import COMMITTED as COMMITTED_MODEL
+from benchmarks.reproduce.bases import Base
+from benchmarks.reproduce.ledger import Done, Ledger, settings_id, settings_of
 from benchmarks.reproduce.rows import (
     CONTESTANTS,
     GROUPS,
@@ -12,11 +14,13 @@ from benchmarks.reproduce.rows import (
     PARTS,
     ROWS,
     STEPS,
+    Row,
     overrides_of,
     recipe_of,
 )
+from benchmarks.reproduce.runs import run_of
 from benchmarks.reproduce.trials import ROUNDS, SETTINGS, TRIAL_SEED, best, choose, trial_row, tried
-from mbpo_core.config import EmbeddedModel
+from mbpo_core.config import EmbeddedModel, Recipe
 from tests.benchmarks.reproduce_records import record
 from tests.servers import CHECKOUT
 
@@ -110,11 +114,20 @@ def test_trials_are_equally_many_on_dev_and_change_training_alone():
     assert all(TRIAL_SEED not in range(group.seeds) for group in GROUPS.values())
 
 
-def test_only_whole_rounds_of_trials_count():
-    done = [record(f"{name} #0", part="dev") for name in CONTESTANTS]
-    done += [record("full #1", part="dev")]
-    assert {len(found) for found in tried(done).values()} == {1}
-    assert {len(found) for found in tried(done[1:]).values()} == {0}
+def test_only_whole_rounds_of_trials_count_and_only_with_the_settings_they_were_run_with():
+    base, changed = Base(0, COMMITTED_MODEL, "print"), {"full": {"train.learning_rate": 7e-4}}
+    runs = [run_of(trial_row(name, 0), {}, base, "dev", TRIAL_SEED) for name in CONTESTANTS]
+    other = run_of(Row("full #0", "full"), changed, base, "dev", TRIAL_SEED)
+
+    def rounds(*those):
+        settings = {settings_id(each.recipe): Recipe.model_validate(settings_of(each.recipe))
+                    for each in those}  # fmt: skip
+        records = [record(each.row.name, seed=TRIAL_SEED, part="dev", fingerprint="print",
+                          recipe=settings_id(each.recipe)) for each in those]  # fmt: skip
+        return {len(found) for found in tried(Done(settings, records), "print").values()}
+
+    assert rounds(*runs) == {1}
+    assert rounds(*runs[1:]) == rounds(other, *runs[1:]) == {0}
 
 
 def test_the_rule_takes_the_lowest_chair_that_keeps_the_typical_accuracy():
@@ -133,4 +146,4 @@ def test_the_rule_takes_the_lowest_chair_that_keeps_the_typical_accuracy():
 @pytest.mark.skipif(not SETTINGS.is_file(), reason="no settings are chosen yet")
 def test_the_committed_settings_are_what_the_rule_makes_of_the_committed_trials():
     done = Ledger(CHECKOUT / "benchmarks/reproduce/trials.jsonl").read()
-    assert json.loads(SETTINGS.read_text()) == json.loads(json.dumps(choose(done.records)))
+    assert json.loads(SETTINGS.read_text()) == json.loads(json.dumps(choose(done)))
