@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -61,7 +62,7 @@ class Recipe(Frozen):
             if not isinstance(node, dict) or last not in node:
                 known = ", ".join(sorted(node)) if isinstance(node, dict) else "nothing"
                 raise ValueError(f"unknown setting {dotted!r}; here stand: {known}")
-            node[last] = value
+            node[last] = deepcopy(value)  # a later key may reach into it
         return Recipe.model_validate(data)
 
 

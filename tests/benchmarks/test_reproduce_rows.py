@@ -87,6 +87,12 @@ def test_the_rows_of_table_3_are_the_papers_pairs_and_those_of_epsilon_its_radii
     assert [ball and round(ball * 255) for ball in balls] == [8, 16, 32, None]
 
 
+def test_a_recipe_leaves_the_values_that_it_is_made_of_as_they_are():
+    settings = {"dpo": {"train.objective.beta": 0.3}}
+    assert recipe(ROWS["dpo"], settings).train.objective.beta == 0.3
+    assert recipe(ROWS["dpo"], {}).train.objective.beta == 0.1
+
+
 def test_the_other_advantages_are_those_that_full_does_not_take():
     for chosen, other in (("pair", "raw"), ("raw", "pair")):
         settings = {"full": {"train.objective.advantages": chosen}}
