@@ -30,6 +30,7 @@ from flows.console import (
 from flows.differences import diff, why
 from flows.doctor import doctor
 from flows.evaluation.app import evaluation
+from flows.exporting import export
 from flows.housekeeping import gc, tag
 from flows.report import report
 from flows.sql import sql
@@ -48,7 +49,7 @@ app = typer.Typer(
     help="Modality-Balancing Preference Optimization as a cached pipeline.",
 )  # fmt: skip
 app.add_typer(evaluation, name="eval")
-for _command in (ls, runs, show, diff, why, trace, tag, gc, doctor, sql, report):
+for _command in (ls, runs, show, diff, why, trace, tag, gc, doctor, sql, report, export):
     app.command()(_command)
 
 Name = Annotated[

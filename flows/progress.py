@@ -1,0 +1,62 @@
+"""A progress bar with rate and time left, for whatever takes longer than two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from flows.console import err
+
+
+class Tell(Protocol):
+    """Hears what is done: how much more, and of how much once that is known."""
+
+    def __call__(self, amount: int, total: int | None = None) -> None:
+        """Go on by `amount`; `total` replaces what was planned."""
+        ...
+
+
+class RateColumn(ProgressColumn):
+    """How much is done in a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, empty where none was measured yet."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{decimal(int(speed))}/s" if not self._unit else f"{speed:.1f} {self._unit}/s")
+
+
+@contextmanager
+def progress_bar(what: str, unit: str = "") -> Iterator[Tell]:
+    """Show a bar on stderr inside the block; it counts `unit`, or bytes if there is none."""
+    amount = MofNCompleteColumn() if unit else DownloadColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, RateColumn(unit),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task(what, total=None)
+
+        def tell(amount: int, total: int | None = None) -> None:
+            if total is not None:
+                bars.update(task, total=total)
+            bars.advance(task, amount)
+
+        yield tell
