@@ -32,6 +32,7 @@ from flows.doctor import doctor
 from flows.evaluation.app import evaluation
 from flows.exporting import export
 from flows.housekeeping import gc, tag
+from flows.importing import import_
 from flows.report import report
 from flows.sql import sql
 from flows.trace import trace
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(evaluation, name="eval")
 for _command in (ls, runs, show, diff, why, trace, tag, gc, doctor, sql, report, export):
     app.command()(_command)
+app.command(name="import")(import_)
 
 Name = Annotated[
     str,
