@@ -125,7 +125,7 @@ def _tables(store: ArtifactStore, origin: Origin, kind: str, asked: Asked, tell:
             store, origin, title=f"mbpo {manifest.artifact}", tables=tables, use=use_of(kind),
             about=f"The tables of the stage `{origin.ref.stage}` of mbpo (arXiv 2506.08022).",
             configs=[{"name": each["name"], "path": f"{DATA}/{each['name']}/*.parquet"}
-                     for each in tables],
+                     for each in tables if each["rows"]],
             exported="mbpo export {ref} --as datasets --out FOLDER",
         )  # fmt: skip
         _write_card(folder, card)
@@ -136,6 +136,9 @@ def _tables(store: ArtifactStore, origin: Origin, kind: str, asked: Asked, tell:
 
 def _pairs(store: ArtifactStore, origin: Origin, kind: str, asked: Asked, tell: Tell) -> Write:
     pairs = find_pairs(store, origin, with_negatives=asked.with_negatives)
+    if not pairs.groups:
+        counted = ", ".join(f"{count} {reason}" for reason, count in pairs.left_out.items())
+        raise ValueError(f"no group of {origin.need('pair').short} is a pair: {counted}")
 
     def write(folder: Path) -> Written:
         tell(0, len(pairs.groups))

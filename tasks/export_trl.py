@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,39 +57,38 @@ def record_of(pair: Pair, with_negatives: bool) -> dict[str, Any]:
 
 
 def write_trl(pairs: Iterable[Pair], target: Path, with_negatives: bool, advance: Advance) -> None:
-    """Write pairs below `target`, a row group of `ROWS_AT_ONCE` at a time; counts pairs."""
+    """Write pairs below `target`, a row group of `ROWS_AT_ONCE` at a time; counts pairs.
+
+    A new file begins where the last one is large enough, and only for rows: `datasets` does not
+    open files without any.
+    """
     schema = features(with_negatives).arrow_schema
-    rows: Iterator[Pair] = iter(pairs)
-    number, more = 0, True
-    while more:
-        path = target / DATA / NAME / f"{NAME}-{number:05d}.parquet"
-        with _writer(path, schema) as writer:
-            more = _fill(writer, rows, schema, with_negatives, advance)
-        number += 1
+    folder = target / DATA / NAME
+    folder.mkdir(parents=True)
+    size, number, file = 0, 0, ExitStack()
+    with file:
+        for taken in _batches(pairs):
+            if size == 0:
+                writer = file.enter_context(
+                    _writer(folder / f"{NAME}-{number:05d}.parquet", schema)
+                )
+            records = [record_of(pair, with_negatives) for pair in taken]
+            writer.write_table(pa.Table.from_pylist(records, schema))
+            advance(len(taken))
+            size += sum(len(pair.image.png) for pair in taken)
+            if size >= BYTES_PER_FILE:
+                file.close()
+                size, number = 0, number + 1
 
 
-def _fill(
-    writer: pq.ParquetWriter, rows: Iterator[Pair], schema: pa.Schema, with_negatives: bool,
-    advance: Advance,
-) -> bool:  # fmt: skip
-    """Write rows until the file is large enough; return whether there may be more."""
-    size = 0
-    while size < BYTES_PER_FILE:
-        taken = [pair for _, pair in zip(range(ROWS_AT_ONCE), rows, strict=False)]
-        records = [record_of(pair, with_negatives) for pair in taken]
-        writer.write_table(pa.Table.from_pylist(records, schema))
-        advance(len(taken))
-        size += sum(len(pair.image.png) for pair in taken)
-        if len(taken) < ROWS_AT_ONCE:
-            return False
-    return True
+def _batches(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    rows = iter(pairs)
+    while taken := list(islice(rows, ROWS_AT_ONCE)):
+        yield taken
 
 
-@contextmanager
-def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-        yield writer
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
 
 
 def _text(text: str) -> dict[str, Any]:

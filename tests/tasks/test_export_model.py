@@ -120,6 +120,8 @@ def test_weights_in_another_type(finished, folder, tmp_path):
     assert yaml.safe_load(json.dumps(config))["dtype"] == "bfloat16"
 
 
+# Peft asks transformers by a name that is deprecated.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 def test_adapters_are_merged_as_peft_merges_them(finished, tmp_path):
     root = shutil.copytree(finished[0], tmp_path / "store")
     recipe = small_recipe(train__lora={"rank": 2, "alpha": 8}, train__learning_rate=0.01)

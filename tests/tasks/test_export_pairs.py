@@ -75,6 +75,16 @@ def test_both_responses_stand_with_the_clean_image_and_the_negative_one_apart(da
         assert (clean != negative).any()
 
 
+def test_large_sets_are_several_files(finished, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.export_trl.BYTES_PER_FILE", 1)
+    monkeypatch.setattr("tasks.export_trl.ROWS_AT_ONCE", 1)
+    exported(finished[0], tmp_path / "out", "pair", format="trl")
+    assert len(list((tmp_path / "out" / "data" / "pairs").iterdir())) == len(pairs) > 1
+    found = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["group_id"] for row in found] == list(pairs)
+    assert "rejected_images" not in found.column_names
+
+
 class Processor(Qwen2VLProcessor):
     """The genuine one without videos: its video part cannot be loaded without torchvision."""
 

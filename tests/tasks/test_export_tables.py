@@ -17,8 +17,10 @@ def test_datasets_opens_every_table_as_it_stands_in_the_store(finished, tmp_path
     root, folder = finished[0], tmp_path / "data"
     made = exported(root, folder, stage, format="datasets")
     names = [table.name for table in STAGES[stage].tables]
-    assert get_dataset_config_names(str(folder)) == names == list(made.rows)
-    for name in names:
+    filled = [name for name in names if rows(root, stage, name)]
+    assert list(made.rows) == names
+    assert sorted(get_dataset_config_names(str(folder))) == sorted(filled)
+    for name in filled:
         found = load_dataset(str(folder), name, split="train", cache_dir=str(tmp_path / "cache"))
         stored = rows(root, stage, name)
         assert len(found) == len(stored) == made.rows[name]
