@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 
 import pytest
 from datasets import load_dataset
@@ -34,7 +33,8 @@ def records(tmp_path_factory):
 
 
 def brought(root, source, *words):
-    done = mbpo("import", source, "--recipe", "dpo", "--root", root, "--workers", 1, *words)
+    here = ("--recipe", "dpo", "--root", root, "--runtime", "runner=local")
+    done = mbpo("import", source, *here, *words)
     return done, done.stdout
 
 
@@ -144,14 +144,16 @@ def test_a_file_that_holds_no_pairs_is_refused_before_anything_is_stored(records
 def test_a_name_keeps_the_recipe_and_pairs_that_cannot_be_used_end_with_status_1(records, tmp_path):
     folder, pairs = records
     source = tmp_path / "pairs.jsonl"
-    source.write_text("".join(json.dumps(pair | {"image": "gone.png"}) + "\n" for pair in pairs))
-    done, said = brought(tmp_path / "store", source, "--name", "rlaif", "--limit", 2)
+    equal = [pair | {"rejected": pair["chosen"]} for pair in pairs]
+    source.write_text("".join(json.dumps(pair) + "\n" for pair in equal))
+    done, said = brought(
+        tmp_path / "store", source, "--name", "rlaif", "--limit", 2, "--image-root", folder
+    )
     assert done.exit_code == 1 and "no pair can be used" in done.output
-    assert "2 records, 2 rows: 0 pairs" in said and "refused: 2 missing_file" in said
-    for pair in pairs:
-        shutil.copy(folder / pair["image"], tmp_path)
+    assert "2 records, 2 rows: 0 pairs" in said and "refused: 2 equal_rejected" in said
     recipe = configured(str(tmp_path / "store" / "recipes" / "rlaif.json"), {})
     assert (recipe.name, recipe.ingest.limit) == ("rlaif", 2)
-    assert recipe.ingest.source.path == str(source)
+    assert (recipe.ingest.source.path, recipe.ingest.source.image_root) == (
+        str(source), str(folder))  # fmt: skip
     assert f"mbpo run {tmp_path}/store/recipes/rlaif.json --root {tmp_path}/store" in said
     assert brought(tmp_path / "store", source, "--name", "Not good")[0].exit_code == 2

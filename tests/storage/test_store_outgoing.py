@@ -3,11 +3,17 @@
 import errno
 import hashlib
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from storage.errors import DamagedArtifact, DiskError
 from storage.outgoing import MARK, copy_checked, new_folder
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -100,3 +106,23 @@ def test_a_copy_is_compared_with_what_was_written(tmp_path):
         copy_checked(source, tmp_path / "copy", "0" * 64, told.append)
     with pytest.raises(DamagedArtifact, match="is gone"):
         copy_checked(tmp_path / "none", tmp_path / "copy", good, told.append)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from storage.outgoing import new_folder
+with new_folder(Path(sys.argv[1]), root=Path(sys.argv[2]), force=True) as folder:
+    (folder / "data.txt").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_leaves_what_was_there(root, tmp_path):
+    target = tmp_path / "out"
+    fill(target, root, "old")
+    done = subprocess.run([sys.executable, "-c", KILLED, target, root], cwd=PROJECT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (target / "data.txt").read_text() == "old"
+    shown = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert shown == {"out", "store"}

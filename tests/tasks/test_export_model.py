@@ -19,8 +19,11 @@ from transformers import (
 from mbpo_core.models.loading import load_policy
 from mbpo_core.models.preprocessing import ImageConfig, patchify, to_unit
 from mbpo_core.recipes import load_recipe
+from storage.files import sha256_file
+from storage.manifest import FileInfo
 from storage.store import ArtifactStore, DamagedArtifact
 from tasks.export import Asked, export
+from tasks.export_model import write_model
 from tasks.models import EMBEDDED
 from tasks.pipeline import Choice
 from tasks.plan import plan
@@ -160,3 +163,24 @@ def test_damaged_weights_do_not_leave_the_store(finished, tmp_path):
         with pytest.raises(DamagedArtifact, match="mbpo doctor --repair"):
             exported(root, tmp_path / "model", dtype=dtype)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_weights_in_several_files_are_cast_one_by_one(tmp_path):
+    model = AutoModelForImageTextToText.from_pretrained(EMBEDDED)
+    whole = shutil.copytree(EMBEDDED, tmp_path / "files" / "model")
+    (whole / "model.safetensors").unlink()
+    model.save_pretrained(whole, max_shard_size="2MB")
+    files = [FileInfo(f"model/{path.name}", path.stat().st_size, sha256_file(path))
+             for path in sorted(whole.iterdir())]  # fmt: skip
+    (tmp_path / "half").mkdir()
+    told = []
+    write_model(files, tmp_path / "files", tmp_path / "half", "float16", told.append)
+    assert sum(told) == sum(file.bytes for file in files)
+    assert len(list((tmp_path / "half").glob("*.safetensors"))) > 1
+    half = AutoModelForImageTextToText.from_pretrained(tmp_path / "half", dtype="auto")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(half.state_dict()[name], tensor.to(torch.float16)), name
+    index = json.loads((tmp_path / "half" / "model.safetensors.index.json").read_text())
+    sizes = [tensor.nbytes for shard in set(index["weight_map"].values())
+             for tensor in load_file(tmp_path / "half" / shard).values()]  # fmt: skip
+    assert index["metadata"]["total_size"] == sum(sizes)
