@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from flows.completion import complete_ref
+from flows.progress import RateColumn
 from mbpo_core.config import Recipe, parse_override
 from storage.errors import StoreError
 from tasks.chat import EndpointError
@@ -137,7 +138,8 @@ def run_stages(
     from tasks.runners import open_pool
 
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+               RateColumn("shards"), TimeRemainingColumn(elapsed_when_finished=True),
+               TextColumn("{task.fields[note]}"))  # fmt: skip
     with Progress(*columns, console=err) as bars, open_pool(runtime) as pool:
         tasks = {stage: bars.add_task(stage, total=None, note="", start=False)
                  for stage in choice.stages()}  # fmt: skip

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from flows.console import (
     ROOT,
@@ -20,6 +19,7 @@ from flows.console import (
     print_json,
     runtime_of,
 )
+from flows.progress import progress_bar
 from storage.catalog import rebuild_catalog
 from storage.doctor import Damage, examine
 from storage.store import ArtifactStore
@@ -68,10 +68,11 @@ def _tell(found: list[Damage], root: Path) -> None:
 
 
 def _examined(store: ArtifactStore) -> list[Damage]:
-    columns = (TextColumn("examined"), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("examined", total=None)
-        return list(examine(store, lambda path, size: bar.advance(task, size)))
+    artifacts = (store.root / "artifacts").rglob("*")
+    total = sum(path.stat().st_size for path in artifacts if path.is_file())
+    with progress_bar("examine") as tell:
+        tell(0, total)
+        return list(examine(store, lambda path, size: tell(size)))
 
 
 def _repaired(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -19,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from flows.console import err
+_err = Console(stderr=True, highlight=False)
 
 
 class Tell(Protocol):
@@ -31,7 +32,7 @@ class Tell(Protocol):
 
 
 class RateColumn(ProgressColumn):
-    """How much is done in a second."""
+    """How much is done in a second, or how long each takes; without a unit they are bytes."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -42,7 +43,9 @@ class RateColumn(ProgressColumn):
         speed = task.finished_speed or task.speed
         if not speed:
             return Text("")
-        return Text(f"{decimal(int(speed))}/s" if not self._unit else f"{speed:.1f} {self._unit}/s")
+        if not self._unit:
+            return Text(f"{decimal(int(speed))}/s")
+        return Text(f"{speed:.1f} {self._unit}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Tell]:
     amount = MofNCompleteColumn() if unit else DownloadColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), amount, RateColumn(unit),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Progress(*columns, console=_err, transient=True) as bars:
         task = bars.add_task(what, total=None)
 
         def tell(amount: int, total: int | None = None) -> None:

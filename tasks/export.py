@@ -16,7 +16,7 @@ from tasks.export_model import model_files, write_model
 from tasks.export_origin import Origin, origin_of
 from tasks.export_pairs import Pairs, find_pairs, pairs_with_images
 from tasks.export_tables import DATA, table_bytes, tables_of, write_tables
-from tasks.export_words import ABOUT_PAIRS, meaning, pair_table, use_of
+from tasks.export_words import ABOUT_PAIRS, pair_table, use_of
 
 FORMATS = ("transformers", "datasets", "trl", "llamafactory")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -111,12 +111,8 @@ def _model(store: ArtifactStore, origin: Origin, kind: str, asked: Asked, tell: 
 
 def _tables(store: ArtifactStore, origin: Origin, kind: str, asked: Asked, tell: Tell) -> Write:
     manifest = origin.manifest
-    tables = [
-        table | {"reasons_said": "Rows without a `reason` were kept; with one",
-                 "columns": [column | {"meaning": meaning(table["name"], column["name"])}
-                             for column in table["columns"]]}
-        for table in tables_of(store, origin.ref, manifest)
-    ]  # fmt: skip
+    said = {"reasons_said": "Rows without a `reason` were kept; with one"}
+    tables = [table | said for table in tables_of(store, origin.ref, manifest)]
 
     def write(folder: Path) -> Written:
         tell(0, table_bytes(manifest))

@@ -61,11 +61,6 @@ def use_of(kind: str) -> str:
     return _USE[kind]
 
 
-def meaning(table: str, column: str) -> str:
-    """Return what a column of the store means; empty where it is not written down."""
-    return ""
-
-
 def pair_table(kind: str, pairs: Pairs) -> dict[str, Any]:
     """Return what a card says of the pairs: how many, which groups are none, the columns."""
     columns = _TRL_COLUMNS if kind == "trl" else _LLAMAFACTORY_COLUMNS
