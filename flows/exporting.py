@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import ROOT, Root, errors_in_words, out
+from flows.console import ROOT, AsJson, Ref, Root, errors_in_words, out, print_json
 from flows.progress import progress_bar
 from storage.store import ArtifactStore
 
@@ -27,7 +25,7 @@ Format = Annotated[
 
 
 def export(
-    ref: Annotated[str, typer.Argument(help="train/1a2b, train (the latest), pair, negatives...")],
+    ref: Ref,
     folder: Annotated[Path, typer.Option("--out", help="The folder to write; it must be new.")],
     format: Format = None,
     dtype: Annotated[
@@ -38,7 +36,7 @@ def export(
     ] = "clean",
     force: Annotated[bool, typer.Option(help="Replace a folder that is not empty.")] = False,
     root: Root = ROOT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint, tables or pairs for transformers, datasets, TRL or LLaMA-Factory."""
     with errors_in_words():
@@ -53,7 +51,7 @@ def export(
         with progress_bar(f"export {ref}", "pairs" if pairs else "") as tell:
             made = export(ArtifactStore(root), asked, tell)
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(made), indent=1, default=str))
+        print_json(made)
         return
     _tell(made)
 

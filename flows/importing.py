@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.console import ROOT, How, Limit, Root, Workers, err, errors_in_words, out, runtime_of
+from flows.console import (
+    ROOT,
+    AsJson,
+    How,
+    Limit,
+    Root,
+    Workers,
+    err,
+    errors_in_words,
+    out,
+    print_json,
+    runtime_of,
+)
 from flows.progress import progress_bar
 from mbpo_core.recipes import configured
 from storage.files import atomic_write_text
@@ -48,7 +60,7 @@ def import_(
     root: Root = ROOT,
     workers: Workers = None,
     how: How = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Check a preference set row by row and store it, so that a run finds it there.
 
@@ -60,7 +72,7 @@ def import_(
         words = _next(what, recipe, source, image_root, name, limit, root)
     result = {"format": layouts, **dataclasses.asdict(found), "ref": ref, "next": words}
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
+        print_json(result)
     else:
         _tell(found, layouts, ref, words)
     if not found.pairs:
@@ -89,7 +101,7 @@ def _imported(
     """Check and store; return the layouts, what was found, and the artifact."""
     from flows.console import run_stages
     from tasks.imports import find_layouts, imported
-    from tasks.pipeline import Choice
+    from tasks.order import Choice
 
     with progress_bar("check", "records") as tell:
         layouts = find_layouts(source, limit, format, tell)

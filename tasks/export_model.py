@@ -77,7 +77,8 @@ def cast_weights(source: Path, target: Path, dtype: torch.dtype) -> None:
 
 def _write_processor(folder: Path) -> None:
     """Name what training leaves to defaults, and the class that `AutoProcessor` is to take."""
-    AutoImageProcessor.from_pretrained(folder).save_pretrained(folder)
+    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    processor.save_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     _rewrite(folder / _PREPROCESSOR, lambda value: value | {"processor_class": _PROCESSORS[kind]})
 

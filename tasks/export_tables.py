@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from storage.dictionary import dictionary
 from storage.manifest import Manifest
 from storage.outgoing import Advance, copy_checked
 from storage.refs import ArtifactRef
@@ -34,13 +35,22 @@ def write_tables(store: ArtifactStore, manifest: Manifest, target: Path, advance
 
 
 def tables_of(store: ArtifactStore, ref: ArtifactRef, manifest: Manifest) -> list[dict[str, Any]]:
-    """Return of each table: name, rows, rows by reason, and its columns with their types."""
+    """Return of each table: name, rows, rows by reason, and its columns with type and meaning."""
     found = []
     for table in manifest.tables:
         with store.parts(ref, table)[0].open() as part:
             schema = part.schema_arrow
         rows = sum(part.rows for part in manifest.table_parts(table))
-        columns = [{"name": field.name, "type": str(field.type)} for field in schema]
+        columns = [{"name": field.name, "type": str(field.type),
+                    "meaning": _meaning(table, field.name)} for field in schema]  # fmt: skip
         reasons = manifest.reasons.get(table, {})
         found.append({"name": table, "rows": rows, "reasons": reasons, "columns": columns})
     return found
+
+
+def _meaning(table: str, column: str) -> str:
+    """Return what a column means; of one that older code wrote it may not be written down."""
+    described = dictionary().get(table)
+    if described is None or column not in described.columns:
+        return ""
+    return described.columns[column].comment

@@ -5,6 +5,7 @@ import pytest
 from datasets import Image, get_dataset_config_names, load_dataset
 from huggingface_hub import DatasetCard
 
+from storage.dictionary import dictionary
 from storage.store import ArtifactStore
 from tasks.registry import ORDER, STAGES
 from tests.pipelines import rows
@@ -54,6 +55,8 @@ def test_every_stage_can_be_exported_and_its_card_counts_what_was_refused(finish
         manifest = store.manifest(made[stage].ref)
         for table in manifest.tables:
             assert f"### `{table}`: " in text
+            for name, column in dictionary()[table].columns.items():
+                assert f"| `{name}` | `" in text and column.meaning.replace("|", "\\|") in text
             for reason, count in manifest.reasons.get(table, {}).items():
                 assert f"{count} {reason}" in text
     assert manifest.ref.short in text
