@@ -36,6 +36,7 @@ from flows.importing import import_
 from flows.report import report
 from flows.sql import sql
 from flows.trace import trace
+from flows.trying import try_model
 from flows.versions import ls, runs, show
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
@@ -53,6 +54,7 @@ app.add_typer(evaluation, name="eval")
 for _command in (ls, runs, show, diff, why, trace, tag, gc, doctor, sql, report, export):
     app.command()(_command)
 app.command(name="import")(import_)
+app.command("try")(try_model)
 
 Name = Annotated[
     str,
@@ -170,8 +172,6 @@ def _amounts(step: Planned) -> tuple[str, str, str]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
-
-
 
 
 @app.command()
