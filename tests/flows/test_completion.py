@@ -42,7 +42,7 @@ def test_versions_stages_recipes_tags_and_commands_are_offered(folder, filled):
     assert offered("mbpo stage s") == ["score", "select"]
     assert "mfpo" in offered("mbpo run ")
     assert offered("mbpo tag ") == ["paper"]
-    assert set(offered("mbpo tr")) == {"trace"}
+    assert set(offered("mbpo tr")) == {"trace", "try"}
     assert "--keep-runs" in offered("mbpo gc --k")
 
 

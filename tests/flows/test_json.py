@@ -10,7 +10,7 @@ from tests.flows.test_cli import mbpo
 CHEAP = {
     "plan mbpo", "ls", "ls runs", "runs", "show mine", "diff score score", "why mine", "tag", "gc",
     "trace pool-0-000000-color", "doctor", "gallery mine --rows 1", "eval benchmarks",
-    "eval table", "sql select(1)",
+    "eval table", "sql select(1)", "export score",
 }  # fmt: skip
 IN_LINES = {"eval table", "sql select(1)"}
 """One object a line: they may be long."""
@@ -30,7 +30,7 @@ def test_every_command_has_json_in_its_help(words):
 
 def test_each_kind_of_command_is_among_those_that_are_tried():
     costly = {"run", "stage", "report", "eval responses", "eval model", "eval compare", "eval lmms",
-              "try"}  # fmt: skip
+              "try", "import"}  # fmt: skip
     tried = {" ".join(words) for words in commands(app) if any(
         line.startswith(" ".join(words)) for line in CHEAP)}  # fmt: skip
     assert {" ".join(words) for words in commands(app)} <= tried | costly
@@ -39,7 +39,8 @@ def test_each_kind_of_command_is_among_those_that_are_tried():
 @pytest.mark.parametrize("line", sorted(CHEAP))
 def test_json_is_all_that_stdout_has(two_runs, line, tmp_path):
     words = line.split() + ([] if line == "eval benchmarks" else ["--root", two_runs])
-    out = ["--out", tmp_path / "sheet.png"] if line.startswith("gallery") else []
+    files = {"gallery": "sheet.png", "export": "folder"}
+    out = ["--out", tmp_path / files[words[0]]] if words[0] in files else []
     done = mbpo(*words, *out, "--json")
     assert done.exit_code == 0, done.output
     for text in done.stdout.splitlines() if line in IN_LINES else [done.stdout]:
