@@ -66,11 +66,12 @@ class Costs:
     """Measured on a GPU, by stage; where there is none, `assumed.tflops`."""
 
     def works(self) -> list[Work]:
-        """Return the work of every stage."""
+        """Return the work of every stage that the measured runs had."""
         made = {work.stage: work for work in (
             self._ingest(), self._score(), self._mine(), self._respond(), self._answer(),
             self._train())}  # fmt: skip
-        return [self._with_overhead(made.get(stage) or self._once(stage)) for stage in ORDER]
+        measured = [stage for stage in ORDER if stage in self._run]
+        return [self._with_overhead(made.get(stage) or self._once(stage)) for stage in measured]
 
     @property
     def hashed(self) -> float:

@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before Prefect is imported: a home fo
     _home = Path(os.environ.get("PREFECT_HOME", ".prefect/tests")).absolute()
     os.environ["PREFECT_HOME"] = str(_home / os.environ["PYTEST_XDIST_WORKER"])
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    os.environ.pop("COLUMNS", None)  # set for the workers; it would fix the width of all consoles
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WORDNET = Path("/usr/share/wordnet")

@@ -45,11 +45,11 @@ def again(pool, how=None, stages=SHARDED, **options):
 
 
 def in_mine(act):
-    """Return a `progress` that acts once, while the cluster is at the attack."""
+    """Return a `progress` that acts once, while the shards of the attack that follow are in work."""
     waiting = [act]
 
     def progress(stage, done, planned):
-        if stage == "mine" and done == 2 and waiting:
+        if stage == "mine" and done == 1 and waiting:
             waiting.pop()()
 
     return progress

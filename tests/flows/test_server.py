@@ -10,7 +10,11 @@ import sqlite3
 import pytest
 from PIL import Image
 from prefect import flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_LOGGING_EXTRA_LOGGERS,
+    temporary_settings,
+)
 
 from deployments.home import Home
 from deployments.processes import free_port
@@ -147,7 +151,7 @@ def test_shards_that_were_tried_again_are_listed(server, tmp_path):
             future.result()
         page.tried_again()
 
-    with temporary_settings({PREFECT_API_URL: server.home.url}):
+    with temporary_settings({PREFECT_API_URL: server.home.url, PREFECT_LOGGING_EXTRA_LOGGERS: []}):
         two_shards()
     (found,) = [data for key, _, data in artifacts(server) if key == "tries-tries"]
     assert json.loads(found) == [{"shard": "mine-0001", "failed because": "killed"}]

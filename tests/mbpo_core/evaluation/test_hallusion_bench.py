@@ -127,8 +127,8 @@ def test_only_32_full_stops_are_dropped():
 @given(st.text(alphabet="yesno .,-()1*\n", max_size=60))
 def test_the_offline_reading_never_raises_and_needs_a_word(text):
     said = hallusion.said_yes(text)
-    if said is not None:
-        assert ("yes" if said else "no") in text.lower()
+    if said is not None:  # full stops are dropped first: "n.o" is a no
+        assert ("yes" if said else "no") in text.lower().replace(".", "")
 
 
 def test_the_bias_counts_as_the_official_script_does():
