@@ -45,7 +45,7 @@ def again(pool, how=None, stages=SHARDED, **options):
 
 
 def in_mine(act):
-    """Return a `progress` that acts once, while the shards of the attack that follow are in work."""
+    """Return a `progress` that acts once, while further shards of the attack are in work."""
     waiting = [act]
 
     def progress(stage, done, planned):
