@@ -5,11 +5,14 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before Prefect is imported: a home for each process
     _home = Path(os.environ.get("PREFECT_HOME", ".prefect/tests")).absolute()
