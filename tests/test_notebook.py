@@ -1,5 +1,7 @@
 """The notebook runs from its first cell to its last, and shows its three pictures."""
 
+import re
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -45,7 +47,9 @@ def test_it_runs_to_its_end_and_shows_three_pictures(tmp_path):
 def test_the_committed_outputs_are_those_of_a_whole_run_and_name_no_machine():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert len(pictures(notebook)) == 3
-    text = NOTEBOOK.read_text()
-    assert not any(word in text for word in ("/home/", "/root/", "/tmp/", "/work/"))
     numbers = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert numbers == list(range(1, len(numbers) + 1))
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+            del output["data"][kind]  # base64 has slashes too
+    assert not re.search(r"(?<![\w./:<])/\w+/\w+", nbformat.writes(notebook)), "an absolute path"
