@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +10,7 @@ from storage.manifest import Manifest
 from storage.refs import ArtifactRef
 from storage.runs import read_runs
 from storage.store import ArtifactStore
+from tasks.gallery import with_upstream
 
 Row = dict[str, Any]
 ENDPOINT = "an address that is not published"
@@ -40,23 +40,13 @@ class Origin:
 def origin_of(store: ArtifactStore, ref: ArtifactRef) -> Origin:
     """Return where an artifact comes from. Raises StoreError if it, or what it names, is gone."""
     upstream: dict[str, ArtifactRef] = {}
-    for made in _upstream(store, ref):
+    for made in with_upstream(store, ref):
         upstream.setdefault(made.stage, made)
-    return Origin(ref, store.manifest(ref), upstream, _settings(store, ref))
+    return Origin(ref, store.manifest(ref), upstream, settings_of(store, ref))
 
 
-def _upstream(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
-    """Yield an artifact and all that it was made from, the nearest first."""
-    waiting, seen = [ref], {ref}
-    while waiting:
-        ref = waiting.pop(0)
-        yield ref
-        fresh = [made for made in store.manifest(ref).inputs.values() if made not in seen]
-        waiting += fresh
-        seen.update(fresh)
-
-
-def _settings(store: ArtifactStore, ref: ArtifactRef) -> Row | None:
+def settings_of(store: ArtifactStore, ref: ArtifactRef) -> Row | None:
+    """Return the recipe of the newest run that used an artifact; None where none is on record."""
     for record in reversed(read_runs(store.root)):
         if record.settings and ref in record.stages.values():
             return record.settings
@@ -68,7 +58,7 @@ def measured_with(
 ) -> tuple[ArtifactRef, list[Row]] | None:
     """Return the newest evaluation of a trained model and its metrics; None if there is none."""
     for ref, _ in reversed(store.refs("evaluate")):
-        if trained in _upstream(store, ref):
+        if trained in with_upstream(store, ref):
             return ref, store.table(ref, "metrics").to_pylist()
     return None
 

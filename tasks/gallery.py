@@ -65,7 +65,7 @@ def find_sources(store: ArtifactStore, ref: ArtifactRef) -> Sources:
     Raises ValueError where no images were mined on the way.
     """
     found: dict[str, ArtifactRef] = {}
-    for upstream in _upstream(store, ref):
+    for upstream in with_upstream(store, ref):
         for table in store.manifest(upstream).tables:
             found.setdefault(table, upstream)
     if "negatives" not in found:
@@ -85,7 +85,7 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     return [min(names[a:b]) for a, b in pairwise(edges)]
 
 
-def _upstream(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
+def with_upstream(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
     """Yield an artifact and all that it was made from, the nearest first."""
     waiting, seen = [ref], {ref}
     while waiting:

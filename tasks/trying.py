@@ -16,8 +16,8 @@ from mbpo_core.models.protocol import PromptedResponse
 from mbpo_core.models.qwen_vl import QwenVL
 from mbpo_core.records import Refusal
 from storage.refs import ArtifactRef
-from storage.runs import read_runs
 from storage.store import ArtifactStore
+from tasks.export_origin import settings_of
 from tasks.ingest import FACTOR
 from tasks.models import forget_policy, open_policy
 
@@ -48,9 +48,8 @@ def recipe_of(store: ArtifactStore, ref: ArtifactRef) -> Recipe:
         raise ValueError(
             f"{ref.short} is no checkpoint; `mbpo ls train` lists those that there are"
         )
-    for run in reversed(read_runs(store.root)):
-        if ref in run.stages.values() and run.settings:
-            return Recipe.model_validate(run.settings)
+    if settings := settings_of(store, ref):
+        return Recipe.model_validate(settings)
     raise ValueError(f"no run on record used {ref.short}, so its base model is not known")
 
 
