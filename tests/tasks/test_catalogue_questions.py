@@ -20,17 +20,16 @@ QUESTIONS = dict(
 
 
 @pytest.fixture(scope="module")
-def store(finished, tmp_path_factory):
-    """A copy of the finished run."""
-    root = tmp_path_factory.mktemp("asked") / "store"
-    shutil.copytree(finished[0], root)
-    rebuild_catalog(ArtifactStore(root))
-    return ArtifactStore(root)
+def store(finished):
+    """The finished run with its catalogue."""
+    store = ArtifactStore(finished[0])
+    rebuild_catalog(store)
+    return store
 
 
 @pytest.fixture(scope="module")
 def altered(store, tmp_path_factory):
-    """A second copy, in which attacks failed and the trained model won and lost answers."""
+    """A copy, in which attacks failed and the trained model won and lost answers."""
     root = tmp_path_factory.mktemp("altered") / "store"
     shutil.copytree(store.root, root)
     return alter(root)
