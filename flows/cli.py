@@ -33,14 +33,16 @@ from flows.evaluation.app import evaluation
 from flows.exporting import export
 from flows.housekeeping import gc, tag
 from flows.importing import import_
+from flows.progress import progress_bar
 from flows.report import report
+from flows.retrying import retry
 from flows.sql import sql
 from flows.trace import trace
 from flows.trying import try_model
 from flows.versions import ls, runs, show
 from mbpo_core.config import Recipe, parse_override
 from mbpo_core.recipes import configured
-from tasks.order import Choice
+from tasks.order import ORDER, Choice
 
 if TYPE_CHECKING:
     from tasks.materialise import Materialised
@@ -55,6 +57,7 @@ for _command in (ls, runs, show, diff, why, trace, tag, gc, doctor, sql, report,
     app.command()(_command)
 app.command(name="import")(import_)
 app.command("try")(try_model)
+app.command()(retry)
 
 Name = Annotated[
     str,
@@ -149,7 +152,9 @@ def show_plan(
 
     with errors_in_words():
         what = _recipe(recipe, settings, limit, source, image_root)
-        planned = plan(what, runtime_of(root, how=how))
+        with progress_bar("plan", "stages") as tell:
+            tell(0, len(ORDER))
+            planned = plan(what, runtime_of(root, how=how), lambda stage: tell(1, what=stage))
         if as_json:
             print_json({"recipe": what.name, "stages": planned})
             return

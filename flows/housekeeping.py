@@ -10,6 +10,7 @@ from rich.table import Table
 
 from flows.completion import complete_ref, complete_tag
 from flows.console import ROOT, AsJson, Root, errors_in_words, out, print_json, print_wide
+from flows.progress import progress_bar
 from storage.catalog import rebuild_catalog
 from storage.gc import Findings, Going, collect_garbage, examine_garbage
 from storage.naming import find_run
@@ -101,7 +102,11 @@ def gc(
         if not yes:
             _tell(found, as_json)
             return
-        done = collect_garbage(store, policy, quarantine=quarantine)
+        with progress_bar("remove") as tell:
+            tell(0, sum(going.bytes for going in found.go))
+            done = collect_garbage(
+                store, policy, quarantine=quarantine, tell=lambda going: tell(going.bytes)
+            )
         rebuild_catalog(store)
     if as_json:
         print_json({"gone": list(map(_row, done.gone)), "left": list(map(_row, done.left))})

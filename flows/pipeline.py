@@ -28,6 +28,7 @@ def mbpo(
     only: list[str] | None = None,
     start: str | None = None,
     refresh: list[str] | None = None,
+    retry: list[str] | None = None,
     overrides: dict[str, Any] | None = None,
     limit: int | None = None,
     runtime: dict[str, Any] | None = None,
@@ -39,6 +40,7 @@ def mbpo(
         only: just these stages; what they need must be in the store.
         start: from this stage on.
         refresh: stages to compute again even if the store has them.
+        retry: try rows again that have such a status, as `["oom", "bad_image"]`.
         overrides: settings of the recipe by dotted key, as `{"mine.steps": 5}`.
         limit: a pilot with that many records and questions.
         runtime: how to run it (`tasks.runtime.Runtime`); changes no result.
@@ -47,4 +49,4 @@ def mbpo(
     # have no use for what computes them.
     from flows.recipe_run import run_recipe
 
-    return run_recipe(recipe, only, start, refresh, overrides, limit, runtime)
+    return run_recipe(recipe, only, start, refresh, retry, overrides, limit, runtime)

@@ -26,8 +26,8 @@ _err = Console(stderr=True, highlight=False)
 class Tell(Protocol):
     """Hears what is done: how much more, and of how much once that is known."""
 
-    def __call__(self, amount: int, total: int | None = None) -> None:
-        """Go on by `amount`; `total` replaces what was planned."""
+    def __call__(self, amount: int, total: int | None = None, what: str | None = None) -> None:
+        """Go on by `amount`; `total` and `what` replace what was planned and what is done."""
         ...
 
 
@@ -57,9 +57,11 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Tell]:
     with Progress(*columns, console=_err, transient=True) as bars:
         task = bars.add_task(what, total=None)
 
-        def tell(amount: int, total: int | None = None) -> None:
+        def tell(amount: int, total: int | None = None, what: str | None = None) -> None:
             if total is not None:
                 bars.update(task, total=total)
+            if what is not None:
+                bars.update(task, description=what)
             bars.advance(task, amount)
 
         yield tell

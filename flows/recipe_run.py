@@ -26,6 +26,7 @@ def run_recipe(
     only: list[str] | None,
     start: str | None,
     refresh: list[str] | None,
+    retry: list[str] | None,
     overrides: dict[str, Any] | None,
     limit: int | None,
     runtime: dict[str, Any] | None,
@@ -34,7 +35,7 @@ def run_recipe(
     logger = get_run_logger()
     how = Runtime.model_validate(runtime or {})
     what = configured(recipe, overrides or {}, limit)
-    choice = Choice(tuple(only or ()), start, tuple(refresh or ()))
+    choice = Choice(tuple(only or ()), start, tuple(refresh or ()), tuple(retry or ()))
     page = RunPage(ArtifactStore(how.root), what.name, logger)
     page.tags([what.name, *(only or ()), *(["pilot"] if limit else [])])
 

@@ -24,4 +24,6 @@ def name_of(given: Mapping[str, Any]) -> str:
         words.append(f"limit {given['limit']}")
     if given.get("refresh"):
         words.append(f"refresh {'+'.join(given['refresh'])}")
+    if given.get("retry"):
+        words.append(f"retry {'+'.join(given['retry'])}")
     return ", ".join(words)

@@ -8,6 +8,7 @@ is there is whole, and so is all that it was made from.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -115,27 +116,32 @@ def collect_garbage(
     """Remove what nobody holds; return what went and what was left because it is in work.
 
     What is to go is found again here, with the records locked: an earlier look may be outdated.
+    `tell` is called as the bytes of each are freed.
     """
     gone: list[Going] = []
+    away: list[tuple[Going, Path]] = []
     left: list[Going] = []
     sweep_gone(store.root)
     with records_lock(store.root):
         spared: set[ArtifactRef] = set()
         places = {folder_of(ref): ref for ref in _versions(store)}
         for going in examine_garbage(store, policy, quarantine=quarantine).go:
-            if going.ref in spared or not _put_out_of_the_way(store, going):
+            target = None if going.ref in spared else _put_out_of_the_way(store, going)
+            if target is None:
                 left.append(going)
                 if going.ref:
                     spared |= {going.ref, *needs(store.manifest(going.ref), places)}
                 continue
             gone.append(going)
-            tell(going)
-    sweep_gone(store.root)
+            away.append((going, target))
+    for going, target in away:
+        shutil.rmtree(target, ignore_errors=True)  # another process may sweep it meanwhile
+        tell(going)
     return Collected(tuple(gone), tuple(left))
 
 
-def _put_out_of_the_way(store: ArtifactStore, going: Going) -> bool:
-    """Rename a folder to a name that means nothing; False where somebody holds its key."""
+def _put_out_of_the_way(store: ArtifactStore, going: Going) -> Path | None:
+    """Rename a folder to a name that means nothing; None where somebody holds its key."""
     target = store.root / temporary_name("gone")
     with ExitStack() as stack:
         if going.stage and going.key:
@@ -144,14 +150,14 @@ def _put_out_of_the_way(store: ArtifactStore, going: Going) -> bool:
             try:
                 stack.enter_context(file_lock(lock, wait=False))
             except LockBusy:
-                return False
+                return None
         try:
             os.rename(going.path, target)
         except FileNotFoundError:  # another collector, or a commit that took its staging away
-            return True
+            return target
         fsync_dir(going.path.parent)
         fsync_dir(store.root)
-    return True
+    return target
 
 
 def _versions(store: ArtifactStore) -> _Versions:

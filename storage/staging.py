@@ -21,6 +21,7 @@ from storage.files import (
     atomic_write_text,
     fsync_dir,
     fsync_tree,
+    link_or_copy,
     remove_tree,
     sha256_file,
     temporary_name,
@@ -58,7 +59,7 @@ class Shard:
     def is_whole(self) -> bool:
         """Say whether every file is there in full; Parquet footers are read."""
         try:
-            rows = {name: pq.read_metadata(self.table(name)).num_rows for name in self.rows}
+            rows = {name: _rows(self.table(name)) for name in self.rows}
             sizes = {path: (self.directory / FILES / path).stat().st_size for path in self.files}
         except (OSError, pa.ArrowInvalid):
             return False
@@ -113,7 +114,7 @@ class Staging:
     def write(
         self,
         number: int,
-        tables: Mapping[str, pa.Table],
+        tables: Mapping[str, pa.Table | Path],
         files: Mapping[str, Path],
         info: Mapping[str, Any],
     ) -> None:
@@ -168,22 +169,30 @@ class Staging:
 
 def _fill(
     directory: Path,
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, pa.Table | Path],
     files: Mapping[str, Path],
     info: Mapping[str, Any],
 ) -> None:
     for name, table in tables.items():
-        write_parquet(table, directory / f"{check_table_name(name)}.parquet")
+        target = directory / f"{check_table_name(name)}.parquet"
+        if isinstance(table, Path):
+            link_or_copy(table, target)
+        else:
+            write_parquet(table, target)
     for name, source in files.items():
         _copy(Path(source), directory / FILES / _relative(name))
     record = {
-        "rows": {name: table.num_rows for name, table in tables.items()},
+        "rows": {name: _rows(directory / f"{name}.parquet") for name in tables},
         "files": {path.as_posix(): size for path, size in _sizes(directory / FILES)},
         "sha256": {path.as_posix(): sha256_file(directory / path) for path, _ in _sizes(directory)},
         "info": dict(info),
     }
     text = json.dumps(record | {_CHECKSUM: digest(record)}, sort_keys=True, allow_nan=False)
     (directory / _RECORD).write_text(text, encoding="utf-8")
+
+
+def _rows(path: Path) -> int:
+    return pq.read_metadata(path).num_rows
 
 
 def _relative(name: str) -> str:

@@ -204,13 +204,14 @@ class ArtifactStore:
         stage: str,
         key: str,
         shard: int,
-        tables: Mapping[str, pa.Table],
+        tables: Mapping[str, pa.Table | Path],
         files: Mapping[str, Path] | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> None:
         """Write one shard: all tables and files become visible together.
 
-        `files` maps a name in the artifact to a file or folder, which is copied. `info` is what
+        A table may be a Parquet file that nothing changes any more, which is linked. `files` maps a
+        name in the artifact to a file or folder, which is copied. `info` is what
         the manifest will say of this shard. A whole shard of that number stays as it is.
         """
         self._staging(stage, key).write(shard, tables, files or {}, info or {})

@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from storage.store import ArtifactStore
 from tasks.failures import check_failures
 from tasks.pool import PROJECT
 from tasks.requests import request_of
+from tasks.retry import set_aside
 from tasks.runtime import Runtime
 from tasks.shard_pool import ShardPool
 from tasks.stage import Job, Stage
@@ -51,13 +52,15 @@ def materialise(
     run_id: str,
     *,
     refresh: bool = False,
+    retry: Collection[str] = (),
     progress: Progress = lambda stage, done, planned: None,
     note: Note = lambda text: None,
     run_shards: RunShards | None = None,
 ) -> Materialised:
     """Return the stage's artifact for these inputs, computing only what is missing.
 
-    `refresh` computes all of it again. Raises the first failure of a shard after every other one
+    `refresh` computes all of it again, `retry` the shards with rows of such statuses
+    (`tasks.retry`). Raises the first failure of a shard after every other one
     had its chance; finished shards stay, so that the next run goes on from there. Raises
     TooManyFailuresError where too large a share of the rows failed; the shards stay then too.
     """
@@ -67,6 +70,8 @@ def materialise(
     job = Job(recipe, store, identity.key, inputs, runtime, fresh=refresh)
     with store.lock(stage.name, job.key):
         found = None if refresh else store.find(stage.name, job.key)
+        if retry and not refresh:
+            found = set_aside(stage, job, found, retry)
         missing: list[int] = []
         if found is None:
             if refresh:

@@ -24,6 +24,8 @@ class Choice:
     """From here on; earlier ones must be in the store."""
     refresh: tuple[str, ...] = ()
     """Computed again even if they are in the store."""
+    retry: tuple[str, ...] = ()
+    """Shards with rows of such statuses are computed again, in every stage of the run."""
 
     def __post_init__(self) -> None:
         named = {*self.only, *self.refresh, *([self.start] if self.start else [])}

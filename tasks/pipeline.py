@@ -78,8 +78,8 @@ def _run(
                 if name in choice.stages():
                     made[name] = materialise(
                         stage, recipe, runtime, inputs, pool, run_id,
-                        refresh=name in choice.refresh, progress=progress, note=note,
-                        run_shards=run_shards,
+                        refresh=name in choice.refresh, retry=choice.retry, progress=progress,
+                        note=note, run_shards=run_shards,
                     )  # fmt: skip
                     refs[name] = made[name].ref
                     catalogue.refresh()

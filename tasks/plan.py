@@ -5,6 +5,7 @@ Nothing is computed and no model is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mbpo_core.config import Recipe
@@ -35,8 +36,13 @@ class Planned:
     cost: Estimate
 
 
-def plan(recipe: Recipe, runtime: Runtime) -> list[Planned]:
-    """Return what `run` would do with each stage; ValueError where its sampler is not there."""
+def plan(
+    recipe: Recipe, runtime: Runtime, progress: Callable[[str], None] = lambda stage: None
+) -> list[Planned]:
+    """Return what `run` would do with each stage; ValueError where its sampler is not there.
+
+    `progress` is told each stage before it is looked at: the first time, its sources are hashed.
+    """
     if any(stage.draws_responses(recipe) for stage in STAGES.values()):
         sampler_version(runtime)
     store = ArtifactStore(runtime.root)
@@ -44,6 +50,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> list[Planned]:
     rows: dict[str, int | None] = {}
     planned = []
     for name, stage in STAGES.items():
+        progress(name)
         state, why, found = _state(store, stage, recipe, runtime, refs)
         if found is not None:
             manifest = store.manifest(found)

@@ -30,7 +30,7 @@ def test_every_command_has_json_in_its_help(words):
 
 def test_each_kind_of_command_is_among_those_that_are_tried():
     costly = {"run", "stage", "report", "eval responses", "eval model", "eval compare", "eval lmms",
-              "try", "import"}  # fmt: skip
+              "try", "import", "retry"}  # fmt: skip
     tried = {" ".join(words) for words in commands(app) if any(
         line.startswith(" ".join(words)) for line in CHEAP)}  # fmt: skip
     assert {" ".join(words) for words in commands(app)} <= tried | costly

@@ -21,6 +21,7 @@ from tests.storage.store_builders import build
         ({"recipe": "mbpo", "only": ["mine", "respond"]}, "mbpo, mine+respond"),
         ({"recipe": "mfpo", "start": "pair", "limit": 64}, "mfpo, from pair, limit 64"),
         ({"recipe": "mbpo", "refresh": ["mine"]}, "mbpo, refresh mine"),
+        ({"retry": ["oom", "error"]}, "mbpo, retry oom+error"),
     ],
 )
 def test_a_run_is_called_by_what_was_asked_for(given, name):

@@ -35,3 +35,11 @@ def test_a_bar_may_know_its_total_late(monkeypatch):
         tell(0, 4)
         tell(3)
     assert "copy" in console.file.getvalue() and "3/4" in console.file.getvalue()
+
+
+def test_what_a_bar_is_about_may_change(monkeypatch):
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "_err", console)
+    with progress_bar("plan", "stages") as tell:
+        tell(1, 11, what="ingest")
+    assert "ingest" in console.file.getvalue() and "1/11" in console.file.getvalue()
