@@ -73,7 +73,8 @@ def test_stored_reviews_are_scored_again_without_the_endpoint(files):
     assert done.exit_code == 0, done.output
 
 
-def test_what_the_judge_refused_is_counted_and_alone_asked_again(files):
+@pytest.mark.parametrize("way", ["refresh", "retry"])
+def test_what_the_judge_refused_is_counted_and_alone_asked_again(files, way):
     refusing = True
 
     def to(body):
@@ -92,7 +93,12 @@ def test_what_the_judge_refused_is_counted_and_alone_asked_again(files):
         assert reasons["v1_3"] == "unjudged:refused:400"
         assert [reason for name, reason in reasons.items() if name != "v1_3"] == [None] * (N - 1)
         refusing, asked = False, len(server.asked)
-        assert evaluate(files, server.url, "--refresh", "evaluate").exit_code == 0
+        if way == "refresh":
+            done = evaluate(files, server.url, "--refresh", "evaluate")
+        else:
+            words = ["retry", "--status", "unjudged", "--root", str(files / "store")]
+            done = CliRunner().invoke(app, words, env={"JUDGE_KEY": KEY})
+        assert done.exit_code == 0, done.output
         assert len(server.asked) == asked + 1
     assert figures(files)["all", "unjudged"]["value"] == 0
     assert figures(files)["all", "score"]["n"] == N
