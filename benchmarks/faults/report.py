@@ -23,7 +23,7 @@ def rows_of(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "fault": fault,
             "case": case,
-            "stages": len({line["stage"] for line in found}),
+            "stages": sorted({line["stage"] for line in found}),
             "trials": len(found),
             "passed": sum(line["state"] == "passed" for line in found),
             "skipped": sum(line["state"] == "skipped" for line in found),
@@ -39,7 +39,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
     text = "| fault | met | stages | trials | passed | shards redone, at most |\n"
     text += "|---|---|---|---|---|---|\n"
     for row in rows:
-        cells = (row["fault"], row["case"], row["stages"], row["trials"], row["passed"],
+        cells = (row["fault"], row["case"], len(row["stages"]), row["trials"], row["passed"],
                  row["redone_at_most"])  # fmt: skip
         text += f"| {' | '.join(map(str, cells))} |\n"
     return text
@@ -52,9 +52,27 @@ def with_table(page: str, text: str) -> str:
 
 
 def merged(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the old rows, those that were measured again replaced, and behind them what is new."""
+    """Return the old rows with what is new: of all their stages in their place, of others added.
+
+    Raises ValueError where a row was done again for some of its stages only.
+    """
     found = {(row["fault"], row["case"]): row for row in old}
-    return list((found | {(row["fault"], row["case"]): row for row in new}).values())
+    for row in new:
+        name = row["fault"], row["case"]
+        before = found.get(name)
+        if before is None or set(before["stages"]) <= set(row["stages"]):
+            found[name] = row
+        elif set(before["stages"]) & set(row["stages"]):
+            raise ValueError(f"{' '.join(name)}: do it again for all of {before['stages']}")
+        else:
+            found[name] = _added(before, row)
+    return list(found.values())
+
+
+def _added(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    sums = {name: a[name] + b[name] for name in ("trials", "passed", "skipped", "seconds")}
+    most = max(a["redone_at_most"], b["redone_at_most"])
+    return a | sums | {"stages": sorted(a["stages"] + b["stages"]), "redone_at_most": most}
 
 
 def write(lines: Iterable[dict[str, Any]]) -> None:

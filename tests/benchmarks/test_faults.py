@@ -42,6 +42,16 @@ def test_a_family_that_was_done_again_replaces_its_rows_and_no_others():
     ]  # fmt: skip
 
 
+def test_a_stage_that_came_later_is_added_and_half_of_a_row_replaces_nothing():
+    line = {"fault": "kill", "case": "flow", "state": "passed", "redone": 1, "seconds": 2.0}
+    old = report.rows_of([line | {"stage": "score"}, line | {"stage": "mine"}])
+    (row,) = report.merged(old, report.rows_of([line | {"stage": "report", "redone": 2}]))
+    assert (row["stages"], row["trials"], row["passed"]) == (["mine", "report", "score"], 3, 3)
+    assert (row["redone_at_most"], row["seconds"], row["skipped"]) == (2, 6, 0)
+    with pytest.raises(ValueError, match=r"again for all of \['mine', 'score'\]"):
+        report.merged(old, report.rows_of([line | {"stage": "mine"}, line | {"stage": "report"}]))
+
+
 @pytest.mark.slow
 def test_kills_and_damage_in_one_stage_for_real(tmp_path):
     """Each failure of a promise would end with status 1.
