@@ -17,7 +17,7 @@ STAGES = ("ingest", "score", "select")
 
 @pytest.fixture
 def failed(tmp_path, monkeypatch):
-    """A run in which responses of odd length got no score; workers are processes and have no fault."""
+    """A run in which responses of odd length got no score; workers are processes without fault."""
     real = QwenVL.token_logps
 
     def token_logps(self, prompts, responses, images, **options):
