@@ -16,13 +16,11 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-from mbpo_core.models.loading import load_policy
 from mbpo_core.models.preprocessing import ImageConfig, patchify, to_unit
 from mbpo_core.recipes import load_recipe
 from storage.files import sha256_file
 from storage.manifest import FileInfo
-from storage.store import ArtifactStore, DamagedArtifact
-from tasks.export import Asked, export
+from storage.store import DamagedArtifact
 from tasks.export_model import write_model
 from tasks.models import EMBEDDED
 from tasks.pipeline import Choice
@@ -30,10 +28,7 @@ from tasks.plan import plan
 from tasks.rows import pixels
 from tests.pipelines import rows, run, runtime, small_recipe
 from tests.storage.test_store_reading import flip
-
-
-def exported(root, target, ref="train", **how):
-    return export(ArtifactStore(root), Asked(ref, target, **how), lambda amount, total=None: None)
+from tests.tasks.reopened import compare_reopened, exported, trained
 
 
 @pytest.fixture(scope="module")
@@ -45,36 +40,9 @@ def folder(finished, tmp_path_factory):
     return target
 
 
-def trained(root):
-    store = ArtifactStore(root)
-    return store.path(store.resolve("train")) / "files"
-
-
 def test_transformers_opens_it_and_answers_as_the_trained_policy(finished, folder):
-    policy = load_policy(str(trained(finished[0]) / "model"))
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    model = compare_reopened(finished[0], folder)
     assert type(model) is Qwen2VLForConditionalGeneration
-    sample = next(row for row in rows(finished[0], "ingest", "samples") if row["image"])
-    image = pixels(sample["image"])
-    prompt = policy.prompt_ids(sample["question"], *image.shape[1:])
-    response = policy.response_ids(sample["response"])
-    ours = policy.token_logps([prompt], [response], [to_unit(image)])[0]
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    content = [{"type": "image"}, {"type": "text", "text": sample["question"]}]
-    asked = {"role": "user", "content": content}
-    text = tokenizer.apply_chat_template([asked], tokenize=False, add_generation_prompt=True)
-    vision = AutoImageProcessor.from_pretrained(folder)(images=[image], return_tensors="pt")
-    tokens = int(vision["image_grid_thw"].prod()) // 4
-    text = text.replace("<|image_pad|>", "<|image_pad|>" * tokens)
-    ids = tokenizer(text)["input_ids"]
-    assert ids == list(prompt)
-    whole = torch.tensor([[*ids, *response]])
-    kinds = (whole == policy.image_token_id).int()
-    with torch.no_grad():
-        logits = model(input_ids=whole, mm_token_type_ids=kinds, **vision).logits
-    theirs = logits[0, len(ids) - 1 : -1].log_softmax(-1).gather(1, whole[0, len(ids) :, None])
-    torch.testing.assert_close(theirs[:, 0], ours.detach(), rtol=0, atol=1e-5)
 
 
 def test_the_processor_prepares_images_as_training_did(finished, folder):

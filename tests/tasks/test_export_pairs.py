@@ -16,7 +16,7 @@ from mbpo_core.models.loading import load_policy
 from tasks.models import EMBEDDED
 from tasks.sources import load_records
 from tests.pipelines import rows
-from tests.tasks.test_export_model import exported
+from tests.tasks.reopened import exported
 from tests.tasks.test_gallery import pixels_of
 
 trl = pytest.importorskip("trl", reason="trl is a test dependency: pip install -e '.[test]'")

@@ -9,7 +9,7 @@ from storage.dictionary import dictionary
 from storage.store import ArtifactStore
 from tasks.registry import ORDER, STAGES
 from tests.pipelines import rows
-from tests.tasks.test_export_model import exported
+from tests.tasks.reopened import exported
 from tests.tasks.test_gallery import pixels_of
 
 

@@ -11,6 +11,7 @@ from mbpo_core.recipes import configured
 from tasks.registry import ORDER
 from tests.mbpo_core.tiny_models import build_model
 from tests.pipelines import rows, run, runtime
+from tests.tasks.reopened import compare_reopened, exported
 
 SETTINGS = {
     "ingest.max_pixels": 128 * 28 * 28,
@@ -59,6 +60,8 @@ def test_every_stage_runs_over_real_photographs(kind, genuine_tokenizer, shared_
     made = run(what, runtime(tmp_path / "store", workers=2))
     assert tuple(made) == ORDER
     check(tmp_path / "store", 36)
+    exported(tmp_path / "store", tmp_path / "exported")
+    assert compare_reopened(tmp_path / "store", tmp_path / "exported").config.model_type == kind
 
 
 @pytest.mark.slow
