@@ -33,6 +33,7 @@ def _linear(rate: float, **objective: Any) -> dict[str, Any]:
 
 
 _RAW = {"advantages": "raw", "chosen_reward": 2.0, "rejected_reward": -0.5}
+_RAW_LARGE = _RAW | {"chosen_reward": 4.0}
 _MIX = {"pair.max_online": None, "train.offline_epochs": 3}
 """Every closed-ended question instead of 400: about half of the groups are online."""
 
@@ -76,6 +77,31 @@ ROUNDS: tuple[dict[str, dict[str, Any]], ...] = (
         "online": _linear(2e-4, beta=0.2),
         "dpo": _linear(5e-5, beta=0.3),
         "sft": _linear(3e-5),
+    },
+    # Three more, for all, when those before were known.
+    {
+        "full": _linear(1e-4, **_RAW_LARGE) | _MIX,
+        "offline-random": _linear(1e-4, **_RAW_LARGE),
+        "offline-adversarial": _linear(1e-4, **_RAW_LARGE),
+        "online": _linear(3e-4),
+        "dpo": _linear(7e-5, beta=0.3),
+        "sft": _linear(7e-5),
+    },
+    {
+        "full": _linear(1e-4, **_RAW),
+        "offline-random": _linear(7e-5, **_RAW),
+        "offline-adversarial": _linear(1.4e-4, **_RAW),
+        "online": _linear(4e-4),
+        "dpo": _linear(1e-4, beta=0.5),
+        "sft": _linear(8.5e-5),
+    },
+    {
+        "full": _linear(1e-4, **_RAW_LARGE),
+        "offline-random": _linear(7e-5, **_RAW_LARGE),
+        "offline-adversarial": _linear(1.2e-4, **_RAW_LARGE),
+        "online": _linear(1.5e-4),
+        "dpo": _linear(6e-5),
+        "sft": _linear(9.5e-5),
     },
 )
 
