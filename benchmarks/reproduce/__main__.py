@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="no runs, only page and figures")
     parser.add_argument("--groups", default=",".join(GROUPS), help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--seeds", type=int, help="at most; default: what each group needs")
-    parser.add_argument("--bases", default="0,1", help="seeds of the base models; 0: committed")
+    parser.add_argument("--bases", default="0,3", help="seeds of the base models; 0: committed")
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--root", type=Path, default=Path("build/reproduce"))
     given = parser.parse_args()

@@ -84,7 +84,7 @@ def _train(seed: int, folder: Path, recipe: BuildRecipe) -> None:
 
 
 def problems(measured: Mapping[str, Any]) -> list[str]:
-    """Return why a model is no base model: what the tests ask of the committed one, as data.
+    """Return why a model is no base model: about what the tests ask of the committed one, as data.
 
     It must see (typical colours right), have the prejudice (other colours wrong, captions that
     hallucinate where the prior is broken) and leave the verifier something to tell apart.
@@ -96,7 +96,7 @@ def problems(measured: Mapping[str, Any]) -> list[str]:
         prior = {kind: share["share"] for kind, share in counter["accuracy"].items()}
         bounds = {
             "typical colours": (right["color"], 0.95, 1.0),
-            "counter colours": (prior["color"], 0.35, 0.75),
+            "counter colours": (prior["color"], 0.25, 0.75),
             "typical CHAIR_i": (typical["chair_i"]["share"], 0.0, 0.05),
             "counter CHAIR_i": (counter["chair_i"]["share"], 0.2, 1.0),
             **{f"typical {kind}": (right[kind], 0.8, 1.0) for kind in CLOSED_KINDS},

@@ -96,7 +96,7 @@ def test_a_model_without_the_prejudice_is_no_base_model():
     measured = json.loads((COMMITTED / "measurement.json").read_text())
     assert problems(measured) == []
     measured["splits"]["dev"]["counter"]["accuracy"]["color"]["share"] = 0.99
-    assert problems(measured) == ["dev: counter colours 0.99 is not in 0.35 to 0.75"]
+    assert problems(measured) == ["dev: counter colours 0.99 is not in 0.25 to 0.75"]
 
 
 def test_another_seed_trains_another_model_and_one_that_fails_is_refused(tmp_path, monkeypatch):
