@@ -7,7 +7,7 @@ from statistics import fmean
 
 from benchmarks.compare.table import cell
 from benchmarks.reproduce import svg
-from benchmarks.reproduce.paired import Runs, value
+from benchmarks.reproduce.paired import Runs, has_seeds, value
 from benchmarks.reproduce.rows import GROUPS
 from benchmarks.reproduce.svg import Panel
 
@@ -62,9 +62,11 @@ def _points(panel: Panel, level: float, runs: Runs, column: str) -> list[str]:
     colours = dict(zip(sorted({base for base, _ in runs}), _COLOURS, strict=False))
     dots = [svg.dot(panel.at(v, 0)[0], level + 5, 3, f"{colours.get(unit[0], 'plain')} dot")
             for unit, v in values.items()]  # fmt: skip
+    mean = svg.dot(panel.at(summary.mean, 0)[0], level - 3, 4, "plain mark")
+    if not has_seeds(runs):
+        return [*dots, mean]
     bounds = (max(panel.x[0], summary.low), min(panel.x[1], summary.high))
     ends = [(panel.at(bound, 0)[0], level - 3) for bound in bounds]
-    mean = svg.dot(panel.at(summary.mean, 0)[0], level - 3, 4, "plain mark")
     return [*dots, svg.line("plain line", ends), mean]
 
 

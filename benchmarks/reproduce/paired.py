@@ -89,6 +89,11 @@ class Difference:
         return min(low, self.bootstrap[0]), max(high, self.bootstrap[1])
 
 
+def has_seeds(runs: Runs) -> bool:
+    """Return whether a base model has several runs: two base models alone make no interval."""
+    return len(runs) > len({base for base, _ in runs})
+
+
 def paired(a: Runs, b: Runs, column: str, factor: float = 1.0, draws: int = DRAWS) -> Difference:
     """Return `a - factor * b` of a figure.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.compare import table as compared
 from benchmarks.compare.table import Cell, cell
 from benchmarks.reproduce.bases import Base, committed_records
 from benchmarks.reproduce.claims import CLAIMS, Claim, verdict
 from benchmarks.reproduce.ledger import Done
-from benchmarks.reproduce.paired import COLUMNS, Difference, Runs, paired, value
+from benchmarks.reproduce.paired import COLUMNS, Difference, Runs, has_seeds, paired, value
 from benchmarks.reproduce.rows import GROUPS, ROWS, Changes, Group
 from benchmarks.reproduce.runs import finished, run_of
 
@@ -110,12 +111,20 @@ def _subtracted(row: Runs, against: Runs, column: str) -> Difference:
 def _row(name: str, runs: Runs, columns: Sequence[str]) -> str:
     if not runs:
         return f"| {name} | {' | '.join(['not run'] * len(columns))} | 0 | |"
-    cells = [_text(cell([value(run, column) for run in runs.values()])) for column in columns]
+    cells = [_over_runs(runs, column) for column in columns]
     seconds = sorted(run.seconds for run in runs.values())
     return (
         f"| {name} | {' | '.join(cells)} | {_counts(runs)} | "
         f"{seconds[len(seconds) // 2]:.0f} (at most {seconds[-1]:.0f}) |"
     )
+
+
+def _over_runs(runs: Runs, column: str) -> str:
+    """Return mean and Student's interval; of one run a base model the mean, and each behind it."""
+    values = [value(run, column) for _, run in sorted(runs.items())]
+    if len(values) == 1 or has_seeds(runs) or None in values:
+        return _text(cell(values))
+    return f"{fmean(values):.3f} ({', '.join(f'{each:.3f}' for each in values)})"
 
 
 def _counts(runs: Runs) -> str:

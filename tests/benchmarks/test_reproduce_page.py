@@ -108,3 +108,13 @@ def test_the_committed_runs_are_final_ones_of_recorded_base_models():
     for each in RUNS.read().records:
         assert each.part == "final" and prints[each.base] == each.fingerprint
         assert each.row in ROWS and len(each.scenes["counter"]["asked"]) == 100
+
+
+def test_two_base_models_without_seeds_make_no_interval():
+    two = runs("base", 1, chair=0.5)
+    line = next(text for text in report({"base": two}).splitlines() if text.startswith("| base |"))
+    values = [found.metrics["counter"]["all"]["chair_i"] for found in two.values()]
+    assert f"| {sum(values) / 2:.3f} ({values[0]:.3f}, {values[1]:.3f}) |" in line
+    drawn, seeded = table2({"base": two}), table2({"base": runs("base", 2, chair=0.5)})
+    assert "plain line" in seeded.split("not run")[0]
+    assert "plain line" not in drawn.split("not run")[0]
