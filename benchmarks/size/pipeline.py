@@ -23,10 +23,13 @@ def mbpo(
     only: list[str] | None = None,
     start: str | None = None,
     refresh: list[str] | None = None,
+    retry: list[str] | None = None,
     overrides: dict[str, Any] | None = None,
     limit: int | None = None,
     runtime: dict[str, Any] | None = None,
 ) -> dict[str, str]:
     """Run the project's own flow function; only the workers are others."""
     tasks.pool.WORKER = "benchmarks.size.worker"
-    return flows.pipeline.mbpo.fn(recipe, only, start, refresh, overrides, limit, runtime)
+    return flows.pipeline.mbpo.fn(
+        recipe, only, start, refresh, retry, overrides=overrides, limit=limit, runtime=runtime
+    )

@@ -1,16 +1,19 @@
 """The run of the paper's size, in small: the same code with sixty records."""
 
+import inspect
 import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
+import flows.pipeline
 from benchmarks import bench_size, cost
 from benchmarks.cost import GPUS, MEASURED, table, wall
 from benchmarks.cost_work import Assumed, Costs, Work
 from benchmarks.gpu_report import Figures, Report
-from benchmarks.size import report
+from benchmarks.size import pipeline, report
 from benchmarks.size.run import RECIPE, Place, settings, stage_figures
 from benchmarks.size.source import LARGE, SMALL
 from benchmarks.size.watch import NOTES, Seen
@@ -144,3 +147,13 @@ def test_results_hold_together(measured):
         assert run["stages"]["score"]["rows"] == run["records"]
     for few, many in itertools.pairwise(runs):
         assert few["stages"]["ingest"]["bytes"] < many["stages"]["ingest"]["bytes"]
+
+
+def test_the_stubs_flow_takes_what_the_projects_own_takes_and_hands_it_on(monkeypatch):
+    monkeypatch.setattr("tasks.pool.WORKER", "set back after the test")
+    own = inspect.signature(flows.pipeline.mbpo.fn)
+    assert list(inspect.signature(pipeline.mbpo.fn).parameters) == list(own.parameters)
+    heard = SimpleNamespace(fn=lambda *those, **named: own.bind(*those, **named).arguments)
+    monkeypatch.setattr(flows.pipeline, "mbpo", heard)
+    given = {name: object() for name in own.parameters}
+    assert pipeline.mbpo.fn(**given) == given
