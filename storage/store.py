@@ -210,9 +210,9 @@ class ArtifactStore:
     ) -> None:
         """Write one shard: all tables and files become visible together.
 
-        A table may be a Parquet file that nothing changes any more, which is linked. `files` maps a
-        name in the artifact to a file or folder, which is copied. `info` is what
-        the manifest will say of this shard. A whole shard of that number stays as it is.
+        A table may be a Parquet file that nothing changes any more, which is linked. `files` maps
+        a name in the artifact to a file or folder, which is copied. `info` is what the manifest
+        will say of this shard. A whole shard of that number stays as it is.
         """
         self._staging(stage, key).write(shard, tables, files or {}, info or {})
 

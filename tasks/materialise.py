@@ -60,9 +60,9 @@ def materialise(
     """Return the stage's artifact for these inputs, computing only what is missing.
 
     `refresh` computes all of it again, `retry` the shards with rows of such statuses
-    (`tasks.retry`). Raises the first failure of a shard after every other one
-    had its chance; finished shards stay, so that the next run goes on from there. Raises
-    TooManyFailuresError where too large a share of the rows failed; the shards stay then too.
+    (`tasks.retry`). Raises the first failure of a shard after every other one had its chance;
+    finished shards stay, so that the next run goes on from there. Raises TooManyFailuresError where
+    too large a share of the rows failed; the shards stay then too.
     """
     store = ArtifactStore(runtime.root)
     started = time.monotonic()

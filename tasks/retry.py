@@ -42,11 +42,12 @@ def set_aside(
     """
     store = job.store
     passed_on = [store.manifest(ref).reasons for ref in job.inputs.values()]
-    staged = staged_reasons(store, stage.name, job.key)
-    counts = store.manifest(found).reasons if found else staged
+    counts = [staged_reasons(store, stage.name, job.key)]
+    if found:
+        counts.append(store.manifest(found).reasons)
     reasons = set(_own(stage.name, counts, passed_on, statuses))
     again = shards_with(store, found, reasons) if found else set()
-    if found and not again:
+    if not reasons or (found and not again):
         return found
     planned = stage.shards(job)
     drop_staged(store, stage.name, job.key, reasons, range(planned, planned + stage.finishing))
@@ -56,11 +57,11 @@ def set_aside(
 
 
 def _own(
-    stage: str, counts: Counts, passed_on: Iterable[Counts], statuses: Collection[str]
+    stage: str, counts: Iterable[Counts], passed_on: Iterable[Counts], statuses: Collection[str]
 ) -> Iterator[str]:
     """Yield the reasons that match and arose in this stage."""
     earlier = set(reasons_of(passed_on))
-    for reason in set(reasons_of([counts])):
+    for reason in set(reasons_of(counts)):
         failed = stage in FAILURES and is_failure(reason, FAILURES[stage])
         if matches(reason, statuses) and (failed or reason not in earlier):
             yield reason

@@ -20,11 +20,13 @@ STAGES = ("ingest", "score", "select")
 AGAIN = Choice(only=STAGES, retry=("nonfinite",))
 
 
-def faulty(monkeypatch, is_bad):
-    """Let the model give no number for responses of which the function says so."""
+def faulty(monkeypatch, is_bad, error=None):
+    """Let the model give no number, or raise, for responses of which the function says so."""
     real = QwenVL.token_logps
 
     def token_logps(self, prompts, responses, images, **options):
+        if error is not None and any(map(is_bad, responses)):
+            raise error
         found = list(real(self, prompts, responses, images, **options))
         return [torch.full_like(each, torch.nan) if is_bad(response) else each
                 for each, response in zip(found, responses, strict=True)]  # fmt: skip
@@ -94,6 +96,28 @@ def test_a_retry_that_is_killed_goes_on_where_it_was(undisturbed, tmp_path, monk
     shards = len(ArtifactStore(how.root).manifest(last["score"].ref).shards)
     assert last["score"].computed == tuple(range(2, shards))
     assert last["score"].ref == undisturbed[1]["score"].ref
+
+
+def test_a_shard_that_failed_otherwise_in_a_retry_that_was_killed_is_tried_again_too(
+    undisturbed, tmp_path, monkeypatch
+):
+    is_bad = of_one_shard(undisturbed)
+    mend = faulty(monkeypatch, is_bad)
+    how = runtime(tmp_path / "store", max_failures=1)
+    run(small_recipe(), how, Choice(only=STAGES), run_shards=inline())
+    mend()
+    mend = faulty(monkeypatch, is_bad, ValueError("no number at all"))
+
+    def killed(request, shards, done, note):
+        inline()(request, shards, done, note)
+        raise KeyboardInterrupt
+
+    again = Choice(only=STAGES, retry=("nonfinite", "error"))
+    with pytest.raises(KeyboardInterrupt):
+        run(small_recipe(), how, again, run_shards=killed)
+    mend()
+    last = run(small_recipe(), how, again, run_shards=inline())["score"]
+    assert last.computed == (1,) and last.ref == undisturbed[1]["score"].ref
 
 
 def test_of_a_stage_that_was_not_committed_the_staged_shards_with_such_rows_go(
