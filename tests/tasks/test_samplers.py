@@ -127,6 +127,7 @@ def test_a_vllm_that_dies_is_an_error_and_no_endless_wait(tmp_path, monkeypatch)
 def test_the_engine_ends_with_whoever_started_it(tmp_path, monkeypatch):
     fake_vllm(tmp_path / "site", "class LLM:\n def __init__(self, **k): print('said by vLLM')\n")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path / 'site'}:{Path(__file__).parents[2]}"}
+    environment.pop("PYTHONUNBUFFERED", None)  # what is said must come out without it
     code = (
         "import os, sys; from tasks.vllm_process import VllmProcess\n"
         "p = VllmProcess(sys.executable, {}, 'cpu'); print(p._process.pid, flush=True); os._exit(0)"
